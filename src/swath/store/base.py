@@ -1,0 +1,130 @@
+"""The store's protocol, its rows, and the coding of values that every store shares."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import zstandard
+
+from swath.messages import AnyReply, Completion, Embeddings
+
+
+class CallRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One call in the ledger. Times are in milliseconds; `at` is Unix time in seconds.
+
+    `status` is "ok" or the error's kind; `wait_ms` is time spent on limits and budget, `backoff_ms`
+    between tries, `provider_ms` in the provider's hands over all tries, `ttft_ms` to the first
+    token (of a stream) or byte. `wanted` is the model asked first where another answered.
+    """
+
+    run: str
+    at: float
+    label: str
+    model: str
+    provider: str
+    model_id: str
+    wanted: str
+    status: str
+    error: str
+    cached: bool
+    tries: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    total_ms: float
+    wait_ms: float
+    backoff_ms: float
+    provider_ms: float
+    ttft_ms: float
+    hash: str
+
+
+class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One run in the ledger; `status` is running, done, budget, interrupted or failed."""
+
+    id: str
+    name: str
+    at: float
+    status: str
+    rows: int
+    ok: int
+    failed: int
+    calls: int
+    cached: int
+    retries: int
+    input_tokens: int
+    cached_input_tokens: int
+    output_tokens: int
+    cost_usd: float
+    seconds: float
+
+
+class Store(Protocol):
+    """Keyed by `content_hash`. Reads are synchronous and fast; writes are grouped.
+
+    All methods are called on one event loop. `put` gives a future that is done once the value is
+    durable: it survives a killed process from then on.
+    """
+
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, AnyReply]: ...
+
+    def put(self, key: bytes, reply: AnyReply) -> asyncio.Future[None]: ...
+
+    def log_call(self, row: CallRow) -> None: ...
+
+    def log_run(self, row: RunRow) -> None:
+        """Insert or replace, by `id`."""
+        ...
+
+    def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        """Rows of a SELECT over the tables `calls` and `runs`; sees everything logged before."""
+        ...
+
+    def close(self) -> None:
+        """Write what is pending and let go."""
+        ...
+
+
+_COMPRESS_FROM = 512
+_encode = msgspec.msgpack.Encoder()
+_decode_completion = msgspec.msgpack.Decoder(Completion)
+_decode_embeddings = msgspec.msgpack.Decoder(Embeddings)
+_compressor = zstandard.ZstdCompressor(level=3, write_content_size=True)
+_decompressor = zstandard.ZstdDecompressor()
+
+
+def encode_reply(reply: AnyReply) -> bytes:
+    """One tag byte (c: completion, e: embeddings; upper case: zstd), then msgpack."""
+    if isinstance(reply, Completion):
+        tag = b"c"
+        if reply.parsed is not None or reply.cached:
+            reply = msgspec.structs.replace(reply, parsed=None, cached=False)
+    else:
+        tag = b"e"
+    return tag + _encode.encode(reply)
+
+
+def compress(value: bytes) -> bytes:
+    """What `encode_reply` gave, smaller where that is worth it. Runs on the writer's thread."""
+    if len(value) < _COMPRESS_FROM:
+        return value
+    return value[:1].upper() + _compressor.compress(value[1:])
+
+
+def decode_reply(value: bytes) -> AnyReply:
+    tag, body = value[:1], value[1:]
+    if tag.isupper():
+        body = _decompressor.decompress(body)
+    if tag in b"cC":
+        return _decode_completion.decode(body)
+    return _decode_embeddings.decode(body)
+
+
+def columns(row: type[msgspec.Struct]) -> Mapping[str, type]:
+    """Name and Python type of each column of a row struct: the tables are made from these."""
+    kinds = {"str": str, "int": int, "float": float, "bool": bool}
+    return {f.name: kinds[f.type.__name__] for f in msgspec.structs.fields(row)}
