@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from swath.messages import Usage
+    from swath.providers.base import RateLimits
 
 
 class SwathError(Exception):
@@ -141,6 +142,14 @@ class ProviderError(SwathError):
         self.usage = usage
         self.charged = kind in _MAY_BE_CHARGED if charged is None else charged
         self.feature = feature  # for UNSUPPORTED: json_schema, json_object, seed, …
+        self.limits: RateLimits | None = None  # what the refusing reply's headers said
+
+    def again(self) -> ProviderError:
+        """The same error for another call: an exception raised twice would gather tracebacks."""
+        copy = ProviderError(self.kind, self.message, hint=self.hint, charged=False)
+        for name in ("provider", "model", "status", "retry_after", "request_id", "feature"):
+            setattr(copy, name, getattr(self, name))
+        return copy
 
     def __str__(self) -> str:
         where = " ".join(p for p in (self.provider, self.model and f"'{self.model}'") if p)

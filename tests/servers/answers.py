@@ -12,12 +12,17 @@ from typing import Any, Literal
 
 import msgspec
 
-from .schema import Draw, Schema, instance
+from .schema import Draw, Form, Schema, form
 
 Quotes = Literal["real", "invent", "repair"]
 Finish = Literal["stop", "length", "tool_calls", "content_filter", "refusal"]
 
 REFUSAL = "I'm sorry, but I can't help with that."
+
+
+def names(text: str) -> frozenset[str]:
+    """A set of words, written as a sentence is."""
+    return frozenset(text.split())
 
 
 def tokens(text: str) -> int:
@@ -34,11 +39,12 @@ class Call:
     users: list[str] = field(default_factory=list)  # the users' messages
     system: str = ""
     other: str = ""  # assistant and tool messages
-    schema: Schema | None = None
+    schema: Form | None = None
     json_mode: bool = False
-    tools: list[tuple[str, Schema]] = field(default_factory=list)
+    tools: list[tuple[str, Form]] = field(default_factory=list)
     tool: str | None = None  # the one to call, if any
     stream: bool = False
+    sse: bool = True  # or, at Google's, one JSON array
     max_tokens: int | None = None
     stop: list[str] = field(default_factory=list)
     logprobs: int | None = None  # how many alternatives, if any are wanted
@@ -79,14 +85,14 @@ def default_answer(call: Call, *, quotes: Quotes, source: str, fenced: bool) -> 
     """The answer where no hook is given."""
     real = quotes == "real" or (quotes == "repair" and len(call.users) > 1)
     if call.tool is not None:
-        schema = dict(call.tools).get(call.tool, {})
-        value = instance(schema, Draw(call.conversation, source, real))
+        schema = dict(call.tools).get(call.tool) or form({"type": "object"})
+        value = schema.instance(Draw(call.key, source, real))
         return Answer(
             tool_calls=[(call.tool, value if isinstance(value, dict) else {})], finish="tool_calls"
         )
-    schema_wanted = call.schema or prompted_schema(call)
-    if schema_wanted is not None:
-        value = instance(schema_wanted, Draw(call.conversation, source, real))
+    wanted = call.schema or prompted_schema(call)
+    if wanted is not None:
+        value = wanted.instance(Draw(call.key, source, real))
         text = msgspec.json.encode(value).decode()
         return Answer(f"```json\n{text}\n```" if fenced and not call.schema else text)
     if call.json_mode:
@@ -94,7 +100,7 @@ def default_answer(call: Call, *, quotes: Quotes, source: str, fenced: bool) -> 
     return Answer(f"You said: {call.last[:80]}")
 
 
-def prompted_schema(call: Call) -> Schema | None:
+def prompted_schema(call: Call) -> Form | None:
     """A JSON schema written into the prompt, as clients do for servers that know none."""
     for text in (call.system, *call.users):
         at = text.find('"properties"')
@@ -108,8 +114,8 @@ def prompted_schema(call: Call) -> Schema | None:
                 start = text.rfind("{", 0, start)
                 continue
             # The outermost object that opens before the mark and holds it.
-            outer = _outermost(text, start)
-            return outer if outer is not None else (found if end > at else None)
+            outer = _outermost(text, start) or (found if end > at else None)
+            return form(outer) if isinstance(outer, dict) else None
     return None
 
 
@@ -139,7 +145,7 @@ def source_text(message: str, between: tuple[str, str] | None) -> str:
     if between is not None:
         _, found, rest = message.partition(between[0])
         return rest.partition(between[1])[0].strip() if found else message
-    if message.endswith(">", 0, len(message.rstrip())) and (tag := _TAGGED.search(message)):
+    if ">" in message[-8:] and (tag := _TAGGED.search(message, len(message) - 60)):
         start = message.rfind(f"<{tag[1]}>", 0, tag.start())
         if start >= 0:
             return message[start + len(tag[1]) + 2 : tag.start()].strip()

@@ -12,7 +12,7 @@ from .core import JSON, Exchange
 if TYPE_CHECKING:
     from .server import Server
 
-_NO_JSON = frozenset({"respond", "tokens", "clock"})
+_NO_JSON = frozenset({"respond", "tokens", "clock", "wall_clock"})
 
 
 def control(server: Server, exchange: Exchange, path: str) -> None:
@@ -37,13 +37,11 @@ def control(server: Server, exchange: Exchange, path: str) -> None:
 
 def knobs(kind: type[Server]) -> dict[str, Any]:
     """Name and type of all that can be set from outside the process."""
-    import tests.servers.server as home
+    from . import knobs as home
 
-    hints = get_type_hints(kind, vars(home))
+    hints = get_type_hints(kind, {**vars(home), "Stats": Any})
     return {
-        f.name: hints[f.name]
-        for f in dataclasses.fields(kind)
-        if f.init and f.name not in _NO_JSON
+        f.name: hints[f.name] for f in dataclasses.fields(kind) if f.init and f.name not in _NO_JSON
     }
 
 

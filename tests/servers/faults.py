@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from .answers import REFUSAL, Answer
+
 Kind = Literal[
     "429",  # throttled, with the provider's hint when to come back
     "429_no_retry_after",
@@ -60,7 +62,7 @@ EARLY = frozenset(
 CONTENT = frozenset(
     {"malformed_content", "wrong_schema", "truncated", "refusal", "content_filter", "empty"}
 )
-WRONG_FIELDS = {"unexpected": "fields", "nothing": ["that", "was", "asked", "for"]}
+_WRONG_FIELDS = {"unexpected": "fields", "nothing": ["that", "was", "asked", "for"]}
 HTML = (
     b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n"
     b"<center><h1>502 Bad Gateway</h1></center>\r\n<hr><center>nginx</center>\r\n"
@@ -142,3 +144,22 @@ def parse_fault(text: str) -> Fault:
         name, _, value = pair.partition("=")
         rule[name] = [int(n) for n in value.split("+")] if name == "nth" else value
     return msgspec.convert(rule, Fault, strict=False)
+
+
+def spoil(answer: Answer, kind: str) -> None:
+    """Make of a good answer the one that a content fault asks for."""
+    if kind == "malformed_content":
+        answer.text = '{"broken": "' + answer.text.strip('{}"')[:40].replace('"', "")
+        answer.tool_calls = []
+    elif kind == "wrong_schema":
+        answer.text = msgspec.json.encode(_WRONG_FIELDS).decode()
+        answer.tool_calls = [(name, _WRONG_FIELDS) for name, _ in answer.tool_calls]
+    elif kind == "truncated":
+        answer.text = answer.text[: len(answer.text) // 2]
+        answer.finish = "length"
+    else:
+        answer.text, answer.tool_calls = "", []
+        if kind == "refusal":
+            answer.refusal, answer.finish = REFUSAL, "refusal"
+        elif kind == "content_filter":
+            answer.finish = "content_filter"

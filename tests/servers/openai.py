@@ -12,37 +12,35 @@ import struct
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from .answers import Answer, Call, embedding, pieces
+from .answers import Answer, Call, embedding, names, pieces
 from .core import Exchange, header_lines
-from .dialects import DIALECTS, Dialect
+from .dialects import Dialect, Groq
 from .limits import NEVER, Limits, Refusal
+from .openai_reading import (
+    REASONING,
+    check_reasoning,
+    inputs,
+    logprobs,
+    read_message,
+    read_tools,
+)
 from .openai_schema import strict_fault
-from .server import Rejected, Route, Server, encode
+from .openai_words import body_of
+from .openrouter import OpenRouter
+from .schema import form
+from .server import Server, encode
+from .trip import Rejected, Route
 
-_KNOWN = frozenset(
+_KNOWN = names(
     "messages model audio frequency_penalty function_call functions logit_bias logprobs "
     "max_completion_tokens max_tokens metadata modalities n parallel_tool_calls prediction "
     "presence_penalty prompt_cache_key prompt_cache_retention reasoning_effort response_format "
     "safety_identifier seed service_tier stop store stream stream_options temperature "
-    "tool_choice tools top_logprobs top_p user verbosity web_search_options".split()
+    "tool_choice tools top_logprobs top_p user verbosity web_search_options"
 )
-_REASONING = ("o1", "o3", "o4", "gpt-5")
 
 
-def go_duration(seconds: float) -> str:
-    """As Go prints one: 6ms, 1.5s, 6m0s."""
-    if seconds < 1:
-        return f"{math.ceil(seconds * 1000)}ms"
-    minutes, rest = divmod(round(seconds, 3), 60)
-    hours, minutes = divmod(int(minutes), 60)
-    text = f"{rest:.3f}".rstrip("0").rstrip(".") + "s"
-    return (f"{hours}h" if hours else "") + (f"{minutes}m" if minutes or hours else "") + text
-
-
-def error_body(
-    message: str, kind: str = "invalid_request_error", param: str | None = None, code: Any = None
-) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+DIALECTS: dict[str, type[Dialect]] = {"openai": Dialect, "groq": Groq, "openrouter": OpenRouter}
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,8 +56,9 @@ class OpenAIServer(Server):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.say: Dialect = DIALECTS[self.dialect](self)
-        self.schema_faults: dict[bytes, str | None] = {}
-        self.base = self.say.base  # type: ignore[misc]
+
+    def base_path(self) -> str:
+        return self.say.base
 
     def find_route(self, method: str, path: str, query: dict[str, str]) -> Route | None:
         # Every base path is served whatever the dialect, so that any base_url works.
@@ -88,27 +87,27 @@ class OpenAIServer(Server):
     def parse(self, route: Route, exchange: Exchange, body: dict[str, Any]) -> Call:
         model = body.get("model")
         if not isinstance(model, str) or not model:
-            raise Rejected(400, error_body("you must provide a model parameter"))
+            raise Rejected(400, body_of("you must provide a model parameter"))
         if route.kind == "embed":
-            return Call(body, model, inputs=_inputs(body.get("input")))
+            return Call(body, model, inputs=inputs(body.get("input")))
         messages = body.get("messages")
         if not isinstance(messages, list) or not messages:
             message = "Missing required parameter: 'messages'."
             raise Rejected(
-                400, error_body(message, param="messages", code="missing_required_parameter")
+                400, body_of(message, param="messages", code="missing_required_parameter")
             )
         call = Call(body, model, stream=body.get("stream") is True)
         for i, message in enumerate(messages):
-            _read_message(call, message, i)
+            read_message(call, message, i)
         limit = body.get("max_completion_tokens")
         call.max_tokens = body.get("max_tokens") if limit is None else limit
         if self.strict_parameters and (unknown := body.keys() - _KNOWN - self.say.known):
             raise self.say.unknown(sorted(unknown)[0])
-        if self.dialect == "openai" and model.startswith(_REASONING):
-            _check_reasoning(body)
+        if self.dialect == "openai" and model.startswith(REASONING):
+            check_reasoning(body)
         if body.get("n") not in (None, 1):
             message = f"Invalid 'n': expected 1, got {body['n']!r}."
-            raise Rejected(400, error_body(message, param="n", code="invalid_value"))
+            raise Rejected(400, body_of(message, param="n", code="invalid_value"))
         temperature = body.get("temperature")
         if temperature is not None and not 0 <= temperature <= 2:
             message = (
@@ -116,28 +115,22 @@ class OpenAIServer(Server):
                 f"got {temperature} instead."
             )
             raise Rejected(
-                400, error_body(message, param="temperature", code="decimal_above_max_value")
+                400, body_of(message, param="temperature", code="decimal_above_max_value")
             )
         stop = body.get("stop")
         if stop:
             call.stop = [stop] if isinstance(stop, str) else list(stop)
         if body.get("top_logprobs") is not None and not body.get("logprobs"):
             message = "'logprobs' must be true when 'top_logprobs' is set."
-            raise Rejected(400, error_body(message, param="top_logprobs"))
+            raise Rejected(400, body_of(message, param="top_logprobs"))
         if body.get("logprobs"):
             call.logprobs = body.get("top_logprobs") or 0
         if "response_format" in body:
             self._read_format(call, body["response_format"] or {})
         if body.get("tools"):
-            _read_tools(call, body, self._strict)
+            read_tools(call, body)
         self.say.choose(call)
         return call
-
-    def _strict(self, schema: Any) -> str | None:
-        key = encode(schema)
-        if key not in self.schema_faults:
-            self.schema_faults[key] = strict_fault(schema)
-        return self.schema_faults[key]
 
     def _read_format(self, call: Call, wanted: dict[str, Any]) -> None:
         kind = wanted.get("type")
@@ -154,20 +147,20 @@ class OpenAIServer(Server):
                     "'messages' must contain the word 'json' in some form, to use "
                     "'response_format' of type 'json_object'."
                 )
-                raise Rejected(400, error_body(message, param="messages"))
+                raise Rejected(400, body_of(message, param="messages"))
             call.json_mode = True
         elif kind == "json_schema":
             spec = wanted.get("json_schema") or {}
-            name, schema = spec.get("name"), spec.get("schema", {})
+            name, schema = spec.get("name"), form(spec.get("schema") or {})
             if not name:
                 param = "response_format.json_schema.name"
                 message = f"Missing required parameter: '{param}'."
                 raise Rejected(
-                    400, error_body(message, param=param, code="missing_required_parameter")
+                    400, body_of(message, param=param, code="missing_required_parameter")
                 )
-            if spec.get("strict") and (fault := self._strict(schema)):
+            if spec.get("strict") and (fault := schema.verdict("openai", strict_fault)):
                 message = f"Invalid schema for response_format '{name}': {fault}"
-                raise Rejected(400, error_body(message, param="response_format"))
+                raise Rejected(400, body_of(message, param="response_format"))
             call.schema = schema
         else:
             message = (
@@ -175,7 +168,7 @@ class OpenAIServer(Server):
                 "and 'text'."
             )
             raise Rejected(
-                400, error_body(message, param="response_format.type", code="invalid_value")
+                400, body_of(message, param="response_format.type", code="invalid_value")
             )
 
     # -- answering ---------------------------------------------------------------------
@@ -193,7 +186,7 @@ class OpenAIServer(Server):
         choice = {
             "index": 0,
             "message": message,
-            "logprobs": _logprobs(call, answer),
+            "logprobs": logprobs(call, answer),
             "finish_reason": "stop" if answer.finish == "refusal" else answer.finish,
         }
         body = {
@@ -250,10 +243,12 @@ class OpenAIServer(Server):
             return b"data: %b\n\n" % encode(body)
 
         out = [*self.say.comments(), event({"role": "assistant", "content": "", "refusal": None})]
-        logprobs = _logprobs(call, answer)
-        if logprobs is not None:
-            for entry in logprobs["content"]:
-                out.append(event({"content": entry["token"]}, logprobs={"content": [entry]}))
+        likely = logprobs(call, answer)
+        if likely is not None:
+            out += [
+                event({"content": entry["token"]}, logprobs={"content": [entry]})
+                for entry in likely["content"]
+            ]
         else:
             out += [event({"content": text}) for text in pieces(answer.text, self.chunk_chars)]
         if answer.refusal:
@@ -307,11 +302,10 @@ class OpenAIServer(Server):
     # -- refusing ----------------------------------------------------------------------
 
     def request_headers(self) -> bytes:
-        self.made += 1
-        return b"x-request-id: req_%x%08x\r\n" % (self.created, self.made)
+        return b"x-request-id: req_%x%08x\r\n" % (self.created, next(self.made))
 
     def rate_headers(self, limits: Limits) -> bytes:
-        return self.say.rate_headers(limits) if limits.gauges else b""
+        return self.say.rate_headers(limits)
 
     def hint(self, wait: float) -> bytes:
         """When to come back."""
@@ -330,94 +324,3 @@ class OpenAIServer(Server):
 
     def error_event(self, call: Call) -> bytes:
         return b"data: %b\n\n" % encode(self.say.error_chunk(call))
-
-
-def _inputs(given: Any) -> list[str]:
-    if isinstance(given, str) and given:
-        return [given]
-    if isinstance(given, list) and given:
-        if all(isinstance(item, int) for item in given):
-            return [" ".join(map(str, given))]
-        return [i if isinstance(i, str) else " ".join(map(str, i)) for i in given]
-    message = "'$.input' is invalid. Please check the API reference."
-    raise Rejected(400, error_body(message, param="input"))
-
-
-def _read_message(call: Call, message: Any, at: int) -> None:
-    role = message.get("role") if isinstance(message, dict) else None
-    if role not in ("system", "developer", "user", "assistant", "tool", "function"):
-        param = f"messages[{at}].role"
-        text = f"Invalid value: '{role}'. Supported values are: 'system', 'assistant', 'user', …"
-        raise Rejected(400, error_body(text, param=param, code="invalid_value"))
-    content = message.get("content")
-    if isinstance(content, list):
-        content = "\n".join(part.get("text", "") for part in content)
-    elif content is None:
-        if role == "user":
-            text = "Invalid value for 'content': expected a string, got null."
-            raise Rejected(400, error_body(text, param=f"messages.[{at}].content"))
-        content = ""
-    if role == "user":
-        call.users.append(content)
-    elif role in ("system", "developer"):
-        call.system += content
-    else:
-        call.other += content
-        for made in message.get("tool_calls") or ():
-            call.other += made["function"]["arguments"]
-
-
-def _check_reasoning(body: dict[str, Any]) -> None:
-    if body.get("max_tokens") is not None:
-        message = (
-            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
-            "'max_completion_tokens' instead."
-        )
-        raise Rejected(400, error_body(message, param="max_tokens", code="unsupported_parameter"))
-    for name in ("temperature", "top_p"):
-        if body.get(name) not in (None, 1, 1.0):
-            message = (
-                f"Unsupported value: '{name}' does not support {body[name]} with this model. Only "
-                "the default (1) value is supported."
-            )
-            raise Rejected(400, error_body(message, param=name, code="unsupported_value"))
-    for name in ("stop", "logprobs", "top_logprobs"):
-        if body.get(name):
-            message = f"Unsupported parameter: '{name}' is not supported with this model."
-            raise Rejected(400, error_body(message, param=name, code="unsupported_parameter"))
-
-
-def _read_tools(call: Call, body: dict[str, Any], strict: Any) -> None:
-    for i, tool in enumerate(body["tools"]):
-        function = tool.get("function") or {}
-        schema = function.get("parameters") or {"type": "object", "properties": {}}
-        if function.get("strict") and (fault := strict(schema)):
-            message = f"Invalid schema for function '{function.get('name')}': {fault}"
-            param = f"tools[{i}].function.parameters"
-            raise Rejected(400, error_body(message, param=param, code="invalid_function_parameters"))
-        call.tools.append((function.get("name", ""), schema))
-    choice = body.get("tool_choice", "auto")
-    if isinstance(choice, dict):
-        call.tool = (choice.get("function") or {}).get("name")
-    elif choice == "required" or (
-        # Left to itself the model uses a tool once, and then talks about what it gave.
-        choice == "auto" and body["messages"][-1].get("role") != "tool"
-    ):
-        call.tool = call.tools[0][0]
-
-
-def _logprobs(call: Call, answer: Answer) -> dict[str, Any] | None:
-    if call.logprobs is None:
-        return None
-    content = []
-    for i, token in enumerate(pieces(answer.text, 4)):
-        top = {token: -0.01 * (i % 7 + 1), f"{token[:3]}?": -4.0, "~": -6.0, "_": -8.0}
-        if i == 0 and answer.top_logprobs:
-            top = dict(sorted(answer.top_logprobs.items(), key=lambda item: -item[1]))
-        entries = [
-            {"token": text, "logprob": value, "bytes": list(text.encode())}
-            for text, value in top.items()
-        ]
-        chosen = next((e for e in entries if e["token"] == token), entries[0])
-        content.append({**chosen, "top_logprobs": entries[: call.logprobs]})
-    return {"content": content, "refusal": None}

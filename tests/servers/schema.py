@@ -25,6 +25,8 @@ _INVENTED = (
     "The minutes mention nine hundred umbrellas.",
 )
 
+_END = re.compile(r"[.!?](?=\s)|\n")
+
 Schema = dict[str, Any]
 
 
@@ -46,12 +48,12 @@ class Draw:
     def sentence(self) -> str:
         """A sentence of the source, exactly as it stands there."""
         text = self.source
-        at = self.number(len(text))
-        start = max(text.rfind(mark, 0, at) for mark in (". ", "! ", "? ", "\n"))
-        start = start + 1 if start >= 0 else 0
-        ends = [e for mark in (". ", "! ", "? ", "\n") if (e := text.find(mark, at)) >= 0]
-        sentence = text[start : min(ends) + 1 if ends else len(text)].strip()
-        return sentence or text.strip()[:200] or "Nothing."
+        before = _END.search(text, self.number(len(text)))
+        start = before.end() if before is not None else 0
+        end = _END.search(text, start)
+        sentence = text[start : end.end() if end is not None else len(text)].strip()
+        # Past the last end there may be nothing; the first sentence will do.
+        return sentence or text.strip().partition("\n")[0][:200] or "Nothing."
 
     def word(self) -> str:
         text = self.source
@@ -66,21 +68,48 @@ class Draw:
 
 
 Make = Callable[[Draw, int], Any]
-_compiled: dict[bytes, Make] = {}
 
 
-def instance(schema: Schema, draw: Draw) -> Any:
-    key = msgspec.json.encode(schema)
-    make = _compiled.get(key)
-    if make is None:
-        if len(_compiled) > 500:
-            _compiled.clear()
-        make = _compiled[key] = compile_schema(schema)
-    return make(draw, 0)
+class Form:
+    """A schema, and what was found out about it; one for all requests that bring the same."""
+
+    __slots__ = ("_make", "_size", "schema", "text", "verdicts")
+
+    def __init__(self, schema: Schema, text: str) -> None:
+        self.schema = schema
+        self.text = text
+        self.verdicts: dict[str, str | None] = {}  # a provider's objection, by its name
+        self._make: Make | None = None
+        self._size: tuple[Callable[[str], int], int] | None = None
+
+    def instance(self, draw: Draw) -> Any:
+        if self._make is None:
+            self._make = _Compiler(self.schema).make(self.schema, "")
+        return self._make(draw, 0)
+
+    def size(self, count: Callable[[str], int]) -> int:
+        if self._size is None or self._size[0] is not count:
+            self._size = (count, count(self.text))
+        return self._size[1]
+
+    def verdict(self, who: str, judge: Callable[[Any], str | None]) -> str | None:
+        if who not in self.verdicts:
+            self.verdicts[who] = judge(self.schema)
+        return self.verdicts[who]
 
 
-def compile_schema(root: Schema) -> Make:
-    return _Compiler(root).make(root, "")
+_forms: dict[bytes, Form] = {}
+_encode = msgspec.json.Encoder().encode
+
+
+def form(schema: Schema) -> Form:
+    key = _encode(schema)
+    known = _forms.get(key)
+    if known is None:
+        if len(_forms) > 500:
+            _forms.clear()
+        known = _forms[key] = Form(schema, key.decode())
+    return known
 
 
 class _Compiler:
@@ -130,7 +159,10 @@ class _Compiler:
 
     def resolved(self, schema: Any) -> Any:
         while isinstance(schema, dict) and "$ref" in schema:
-            schema = {**self.find(schema["$ref"]), **{k: v for k, v in schema.items() if k[0] != "$"}}
+            schema = {
+                **self.find(schema["$ref"]),
+                **{k: v for k, v in schema.items() if k[0] != "$"},
+            }
         return schema
 
     def find(self, ref: str) -> Any:
@@ -181,14 +213,14 @@ class _Compiler:
         extra = schema.get("additionalProperties")
         free = self.make(extra, "") if not fields and isinstance(extra, dict) else None
 
+        needed = [(key, make) for key, make, must in fields if must]
+        every = [(key, make) for key, make, _ in fields]
+
         def build(draw: Draw, depth: int) -> Any:
             if free is not None:
                 return {f"{draw.word()}_{i}": free(draw, depth + 1) for i in range(2)}
-            return {
-                key: make(draw, depth + 1)
-                for key, make, needed in fields
-                if needed or depth <= _DEEP
-            }
+            inner = depth + 1
+            return {key: make(draw, inner) for key, make in (needed if depth > _DEEP else every)}
 
         return build
 

@@ -38,6 +38,7 @@ class Stats:
     abandoned: int = 0  # the client left before the answer began
     broken_off: int = 0  # of the answered: the client left before the answer's end
     other: int = 0
+    active: int = 0  # of those in flight, let in and being worked on
     in_flight: int = 0
     in_flight_peak: int = 0
     connections: int = 0
@@ -80,7 +81,6 @@ class Stats:
         self.accepted_by_second[int(now - self.started)] += 1
 
     def refuse(self, by: str) -> None:
-        self.refused += 1
         self.refused_by[by] += 1
         self.refused_by_second[int(time.time() - self.started)] += 1
 
@@ -97,12 +97,13 @@ class Stats:
 
     def clear(self) -> None:
         """Start again from nought, keeping what is still under way."""
-        in_flight, open_now = self.in_flight, self.connections_open
+        in_flight, active, open_now = self.in_flight, self.active, self.connections_open
         fresh = Stats()
         for name in self.__slots__:
             setattr(self, name, getattr(fresh, name))
         # Calls still under way will end in a counter; they have to have arrived as well.
         self.received = self.in_flight = self.in_flight_peak = in_flight
+        self.active = active
         self.connections = self.connections_open = self.connections_open_peak = open_now
 
     def as_dict(self, *, prompts: bool = False, requests: bool = False) -> dict[str, Any]:

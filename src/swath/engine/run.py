@@ -11,6 +11,7 @@ import uuid
 import msgspec
 
 from swath.engine.budget import Budget
+from swath.errors import ProviderError
 from swath.messages import Usage
 
 
@@ -59,6 +60,7 @@ class Run:
         self.metrics = Metrics()
         self.by_model: dict[str, ModelMetrics] = {}
         self.notes: dict[str, int] = {}  # what was done differently from what was asked, how often
+        self.hopeless: dict[tuple[str, str, str], ProviderError] = {}  # accounts no call can use
 
     def count(
         self,

@@ -96,7 +96,18 @@ class Provider(Protocol):
         A guess is fine: the engine learns from UNSUPPORTED errors."""
         ...
 
-    def encode(self, request: AnyRequest, model: Model, *, stream: bool = False) -> HttpRequest: ...
+    def encode(self, request: AnyRequest, model: Model, *, stream: bool = False) -> HttpRequest:
+        """Raises UNSUPPORTED where the format has no such request (embeddings at Anthropic)."""
+        ...
+
+    def json_mode(self, request: Request) -> Request:
+        """The same request with its `schema` taken off and the format's own JSON mode on, for a
+        server that answered UNSUPPORTED to the schema. What the prompt says is the engine's."""
+        ...
+
+    def max_texts(self, model: Model) -> int:
+        """How many texts one `EmbedRequest` may carry."""
+        ...
 
     def decode(self, request: AnyRequest, model: Model, reply: HttpReply) -> AnyReply: ...
 
@@ -110,8 +121,12 @@ class Provider(Protocol):
         """A cheap authenticated request that fails with AUTH where the key is wrong."""
         ...
 
+    def list_models(self, model: Model) -> HttpRequest:
+        """Ask for the model list. Often the same as `probe`."""
+        ...
+
     def models(self, reply: HttpReply) -> list[ModelInfo]:
-        """The reply to `probe` where that is a model list."""
+        """The reply to `list_models`."""
         ...
 
 

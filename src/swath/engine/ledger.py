@@ -1,0 +1,72 @@
+"""The ledger stage: one row a call, with the time spent in each stage. Prompts are not in it."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from swath.engine.call import Call, Next
+from swath.errors import ProviderError, SwathError
+from swath.messages import AnyReply
+from swath.store.base import CallRow, Store
+
+
+class Ledger:
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    async def __call__(self, inner: Next, call: Call) -> AnyReply:
+        status, error, cached, model_id = "cancelled", "", False, ""
+        try:
+            reply = await inner(call)
+            status, cached, model_id = "ok", reply.cached, reply.model_id
+            if call.notes and not cached:
+                reply = msgspec.structs.replace(reply, notes=(*reply.notes, *call.notes))
+            for note in () if cached else reply.notes:
+                call.run.note(note)
+            return reply
+        except ProviderError as failure:
+            status, error = str(failure.kind), failure.message
+            raise
+        except SwathError as failure:
+            status, error = type(failure).__name__, failure.message
+            raise
+        finally:
+            called = call.tries > 0
+            call.run.count(
+                call.model.alias,
+                calls=int(called),
+                cached=int(cached),
+                retries=max(call.tries - 1, 0),
+                failed=int(status not in ("ok", "cancelled")),
+            )
+            if called or cached or status != "cancelled":
+                self._store.log_call(self._row(call, status, error, cached, model_id))
+
+    @staticmethod
+    def _row(call: Call, status: str, error: str, cached: bool, model_id: str) -> CallRow:
+        total = time.perf_counter() - call.started
+        return CallRow(
+            run=call.run.id,
+            at=time.time() - total,
+            label=call.label,
+            model=call.model.alias,
+            provider=call.model.provider,
+            model_id=model_id or call.model.id,
+            wanted=call.wanted.alias,
+            status=status,
+            error=error,
+            cached=cached,
+            tries=call.tries,
+            input_tokens=call.usage.input_tokens,
+            cached_input_tokens=call.usage.cached_input_tokens,
+            output_tokens=call.usage.output_tokens,
+            cost_usd=call.cost,
+            total_ms=total * 1e3,
+            wait_ms=call.wait * 1e3,
+            backoff_ms=call.backoff * 1e3,
+            provider_ms=call.provider_time * 1e3,
+            ttft_ms=call.ttft * 1e3,
+            hash=call.key.hex(),
+        )

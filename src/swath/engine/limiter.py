@@ -1,0 +1,412 @@
+"""The limiter: use all of a provider's quota, and almost never be refused.
+
+One `Limiter` stands before each account and model. It bounds the calls in flight, and paces
+requests and tokens with one `Bucket` each. What a bucket knows comes, best first, from the reply's
+rate-limit headers, from the config, or from refusals:
+
+- *Known rate, unknown burst.* Providers let an idle client burst by an amount they do not state.
+  The pace therefore starts at the stated rate and grows by 15% a second until the first refusal
+  shows that the provider's bucket is empty: a handful of refusals buys the whole burst.
+- *Unknown rate.* The window of calls in flight doubles every round trip, as TCP's slow start does,
+  until the first refusal. Between two moments at which the provider's bucket was empty it has
+  accepted exactly what flowed in: so the number accepted, over the time between refusals, is the
+  rate. The pace then creeps up, slowly at first, so that a raised limit is found.
+- *After a refusal* the gate shuts for `Retry-After` (else a growing pause with jitter), then one
+  probe goes out, and only when it is not refused do the others follow, at the pace: no stampede.
+  Refusals of calls sent before the gate shut belong to the same episode and change nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import deque
+from math import inf
+
+from swath.errors import Kind, ProviderError
+from swath.providers.base import RateLimits, Window
+
+EXPLORE = 1.15  # growth of the pace per second while the burst is being found
+CREEP, CREEP_TIME = 0.02, 4.0  # then by 2% after 4 s without a refusal, 50% after 20 s
+MARGIN = 0.99  # share of a stated rate that is used: clocks differ
+MEMORY = 60.0  # seconds of refusals that the estimate looks back on
+FIRST_WINDOW = 16  # calls in flight before anything is known
+PROBE_PATIENCE = 1.0  # a refusal comes fast: a probe unanswered this long was accepted
+PAUSE, LONGEST_PAUSE = 0.25, 20.0
+
+
+class Bucket:
+    """One quota, in units (requests or tokens), as the provider presumably keeps it.
+
+    `rate` is units per second, `level` what may be sent now; `ceiling` is the stated rate.
+    """
+
+    def __init__(self, per_minute: float | None, now: float) -> None:
+        self.ceiling = inf
+        self.rate = inf
+        self.burst = 1.0  # how far unused quota adds up
+        self.level = 1.0
+        self.boost = 1.0
+        self.exploring = True
+        self.granted = 0.0  # ever
+        self.turned_away = 0.0  # of these
+        self.empties: deque[_Empty] = deque(maxlen=64)
+        self.born = self.stamp = now
+        if per_minute is not None:
+            self.state(per_minute, now)
+
+    def state(self, per_minute: float, now: float) -> None:
+        """The rate as the config or the provider states it."""
+        ceiling = max(per_minute, 1e-9) / 60 * MARGIN
+        if ceiling == self.ceiling:
+            return
+        self.refill(now, waiting=False)
+        self.ceiling = ceiling
+        self.rate = min(self.rate, ceiling)
+        self.burst = max(self.burst, ceiling)
+
+    def refill(self, now: float, *, waiting: bool) -> None:
+        """Let time pass. The pace grows only while somebody waits on this bucket."""
+        passed = now - self.stamp
+        self.stamp = now
+        if passed <= 0 or self.rate == inf:
+            return
+        if waiting:
+            if self.exploring:
+                self.boost *= EXPLORE**passed
+            elif self.empties:
+                since = (now - self.empties[-1].when) / CREEP_TIME
+                limit = self.ceiling / self.rate
+                self.boost = min(1 + CREEP * since * since, max(limit, 1.0))
+            else:
+                self.boost = 1.0
+        self.level = min(self.level + self.rate * self.boost * passed, max(self.burst, self.level))
+
+    def delay(self, amount: float) -> float:
+        """Seconds until `amount` may go. More than the burst may go when the bucket is full."""
+        if self.rate == inf:
+            return 0.0
+        lacking = min(amount, self.burst) - self.level
+        return lacking / (self.rate * self.boost) if lacking > 1e-9 else 0.0
+
+    def take(self, amount: float) -> None:
+        self.granted += amount
+        self.level -= amount
+
+    def give_back(self, amount: float) -> None:
+        """The difference of an estimate to the truth; negative where more was used."""
+        self.granted -= amount
+        self.level = min(self.level + amount, max(self.burst, self.level))
+
+    def hint(
+        self, window: Window, sent: float, granted_then: float, on_the_way: float, now: float
+    ) -> None:
+        """What a reply says. It was written when the call arrived: what was granted since is not
+        in it, what flowed in since is not either. `on_the_way` is what the calls in flight hold."""
+        self.refill(now, waiting=False)
+        if window.limit is not None and window.limit > 0:
+            self.state(window.limit, now)
+        if window.remaining is not None and self.rate != inf:
+            since = self.granted - granted_then
+            level = window.remaining - since + self.rate * (now - sent)
+            # Calls overtake each other on the way, so a reply may not count some sent before it.
+            self.level = max(level - on_the_way, min(level, self.level))
+            self.burst = max(self.burst, window.remaining)
+            self.exploring = False
+            self.boost = 1.0
+
+    def forget(self, amount: float, granted_then: float) -> None:
+        """A grant was refused: it does not count as accepted, also by the time of an earlier
+        refusal that it was already on its way at."""
+        self.turned_away += amount
+        for empty in self.empties:
+            if empty.granted >= granted_then:
+                empty.accepted -= amount
+
+    def refused(self, now: float) -> None:
+        """The provider's bucket is empty now."""
+        self.refill(now, waiting=False)
+        accepted = self.granted - self.turned_away
+        if self.exploring and self.ceiling < inf:
+            self.burst = max(self.ceiling, accepted - self.rate * (now - self.born), 1.0)
+        while self.empties and now - self.empties[0].when > MEMORY:
+            self.empties.popleft()
+        measured = inf
+        if self.empties and now - self.empties[0].when > 0.2:
+            first = self.empties[0]
+            measured = max(accepted - first.accepted, 1.0) / (now - first.when)
+        if self.ceiling < inf:
+            # Stated, and still refused: no burst at all, or others share it, or it is less.
+            if not self.exploring:
+                self.rate = max(self.rate * 0.985, self.ceiling * 0.9)
+            if len(self.empties) >= 3 and measured < 0.9 * self.ceiling:
+                self.rate = measured
+        elif measured < inf:
+            self.rate = measured
+        elif self.rate == inf:  # the first refusal ever: half of what went lately
+            self.rate = max(accepted / max(now - self.born, 1.0) / 2, 0.05)
+        else:
+            self.rate /= 2
+        if self.ceiling == inf:
+            self.burst = max(self.rate, 1.0)
+        self.empties.append(_Empty(now, self.granted, accepted))
+        self.exploring = False
+        self.boost = 1.0
+        self.level = 0.0
+
+
+class _Empty:
+    """A moment at which the provider's bucket was empty."""
+
+    __slots__ = ("accepted", "granted", "when")
+
+    def __init__(self, when: float, granted: float, accepted: float) -> None:
+        self.when = when
+        self.granted = granted
+        self.accepted = accepted
+
+
+class Grant:
+    """Leave to send one request. Ends with `accepted` or `refused`; the slot with `release`."""
+
+    __slots__ = ("held", "input", "limiter", "marks", "output", "probe", "sent")
+
+    def __init__(self, limiter: Limiter, input_tokens: float, output_tokens: float) -> None:
+        self.limiter = limiter
+        self.input = input_tokens
+        self.output = output_tokens
+        self.sent = limiter.loop.time()
+        self.marks = tuple(b.granted for b in limiter.buckets)
+        self.probe = False
+        self.held = True
+
+    def accepted(
+        self,
+        input_tokens: float | None = None,
+        output_tokens: float | None = None,
+        limits: RateLimits | None = None,
+    ) -> None:
+        """The provider took the request. Settles the tokens reserved to those used."""
+        limiter = self.limiter
+        if input_tokens is not None and output_tokens is not None:
+            less_in, less_out = self.input - input_tokens, self.output - output_tokens
+            limiter.tokens.give_back(less_in + less_out)
+            limiter.input_tokens.give_back(less_in)
+            limiter.output_tokens.give_back(less_out)
+        limiter.took(self, limits)
+
+    def refused(self, retry_after: float | None, limits: RateLimits | None = None) -> None:
+        """The provider said 429: too fast."""
+        self.limiter.turned_away(self, retry_after, limits)
+
+    def release(self) -> None:
+        """The call no longer counts as in flight."""
+        if self.held:
+            self.held = False
+            self.limiter.in_flight -= 1
+            self.limiter.pump()
+
+
+class Limiter:
+    """All limits of one account and model. Used on one event loop; first come, first served."""
+
+    def __init__(
+        self,
+        *,
+        concurrency: int = 64,
+        rpm: float | None = None,
+        tpm: float | None = None,
+        input_tpm: float | None = None,
+        output_tpm: float | None = None,
+        patience: float = 300.0,
+        slow_start: bool = True,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        now = self.loop.time()
+        self.requests = Bucket(rpm, now)
+        self.tokens = Bucket(tpm, now)
+        self.input_tokens = Bucket(input_tpm, now)
+        self.output_tokens = Bucket(output_tpm, now)
+        self.buckets = (self.requests, self.tokens, self.input_tokens, self.output_tokens)
+        self.concurrency = concurrency
+        self.window = float(min(concurrency, FIRST_WINDOW) if slow_start else concurrency)
+        self.in_flight = 0
+        self.refusals = 0  # episodes
+        self._waiting: deque[tuple[asyncio.Future[Grant], float, float]] = deque()
+        self._timer: asyncio.TimerHandle | None = None
+        self._shut_since = -inf  # when the gate last shut
+        self._shut_until = -inf
+        self._probing = False
+        self._misses = 0  # refused probes in a row
+        self._patience = patience  # seconds of nothing but refusals until calls fail
+        self._last_taken = now
+
+    async def acquire(self, input_tokens: float = 0.0, output_tokens: float = 0.0) -> Grant:
+        """Wait for leave to send a request of about so many tokens. Raises THROTTLED where the
+        provider has refused every call for longer than `patience`."""
+        if self._starved():
+            raise self._starvation()
+        if not self._waiting and self._delay(input_tokens, output_tokens, waiting=False) == 0.0:
+            return self._grant(input_tokens, output_tokens)
+        turn: asyncio.Future[Grant] = self.loop.create_future()
+        self._waiting.append((turn, input_tokens, output_tokens))
+        self.pump()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                turn.result().release()
+            else:
+                self.pump()
+            raise
+
+    def pump(self) -> None:
+        """Grant to those in line whatever may go now, and wake again when more may."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        while self._waiting:
+            turn, input_tokens, output_tokens = self._waiting[0]
+            if turn.done():  # cancelled
+                self._waiting.popleft()
+                continue
+            delay = self._delay(input_tokens, output_tokens, waiting=True)
+            if delay == 0.0:
+                self._waiting.popleft()
+                turn.set_result(self._grant(input_tokens, output_tokens))
+                continue
+            if delay < inf:
+                # While the pace grows the delay shrinks, so look again before its end.
+                self._timer = self.loop.call_later(min(max(delay, 0.001), 1.0), self.pump)
+            return
+
+    def _delay(self, input_tokens: float, output_tokens: float, *, waiting: bool) -> float:
+        """0.0: now; inf: when a call in flight ends."""
+        if self.in_flight >= min(self.window, self.concurrency) or self._probing:
+            return inf
+        now = self.loop.time()
+        if now < self._shut_until:
+            return self._shut_until - now
+        longest = 0.0
+        for bucket, amount in (
+            (self.requests, 1.0),
+            (self.tokens, input_tokens + output_tokens),
+            (self.input_tokens, input_tokens),
+            (self.output_tokens, output_tokens),
+        ):
+            if bucket.rate == inf:
+                continue
+            bucket.refill(now, waiting=waiting and bucket.delay(amount) > 0)
+            longest = max(longest, bucket.delay(amount))
+        return longest
+
+    def _grant(self, input_tokens: float, output_tokens: float) -> Grant:
+        self.requests.take(1.0)
+        self.tokens.take(input_tokens + output_tokens)
+        self.input_tokens.take(input_tokens)
+        self.output_tokens.take(output_tokens)
+        self.in_flight += 1
+        grant = Grant(self, input_tokens, output_tokens)
+        if self._shut_since > -inf:
+            grant.probe = self._probing = True
+            self.loop.call_later(PROBE_PATIENCE, self._probe_ended, grant)
+        return grant
+
+    def _probe_ended(self, grant: Grant) -> None:
+        """The probe was not refused: open the gate."""
+        if grant.probe:
+            grant.probe = False
+            self._probing = False
+            self._shut_since = -inf
+            self._misses = 0
+            for bucket in self.buckets:  # what gathered behind the gate is not to go all at once
+                bucket.level = min(bucket.level, max(bucket.rate, 1.0))
+            self.pump()
+
+    # -- what the provider said
+
+    def took(self, grant: Grant, limits: RateLimits | None) -> None:
+        self._last_taken = self.loop.time()
+        if self.window < self.concurrency:
+            self.window += 1
+        if limits is not None:
+            self._hints(grant, limits)
+        if grant.probe:
+            self._probe_ended(grant)
+
+    def turned_away(
+        self, grant: Grant, retry_after: float | None, limits: RateLimits | None
+    ) -> None:
+        now = self.loop.time()
+        amounts = (1.0, grant.input + grant.output, grant.input, grant.output)
+        for bucket, amount, mark in zip(self.buckets, amounts, grant.marks, strict=True):
+            bucket.forget(amount, mark)
+        if limits is not None:
+            self._hints(grant, limits)
+        if grant.sent < self._shut_since and not grant.probe:
+            if retry_after is not None:
+                self._shut_until = max(self._shut_until, now + min(retry_after, LONGEST_PAUSE))
+            return
+        pause = PAUSE
+        if grant.probe:  # still the same episode: it says nothing new of the rate
+            grant.probe = self._probing = False
+            self._misses += 1
+            pause = min(PAUSE * 2**self._misses, LONGEST_PAUSE)
+        else:
+            self.refusals += 1
+            for bucket in self._blamed(limits):
+                bucket.refused(now)
+                if bucket.ceiling < inf:
+                    pause = min(pause, max(1.0 / bucket.rate, 0.02))
+        wait = pause * random.uniform(0.5, 1.0) if retry_after is None else retry_after
+        self._shut_since = now
+        self._shut_until = now + wait
+        if self._starved():
+            while self._waiting:
+                turn, _, _ = self._waiting.popleft()
+                if not turn.done():
+                    turn.set_exception(self._starvation())
+        self.pump()
+
+    def _starved(self) -> bool:
+        """Refused for too long; but one call at a time may still try."""
+        now = self.loop.time()
+        return (
+            now < self._shut_until
+            and self._misses > 3
+            and now - self._last_taken > (self._patience)
+        )
+
+    def _starvation(self) -> ProviderError:
+        return ProviderError(
+            Kind.THROTTLED,
+            f"every call was refused as too fast for {self._patience:.0f} s.",
+            charged=False,
+            hint="Another program may use up the quota: lower rpm or tpm, or run again later.",
+        )
+
+    def _blamed(self, limits: RateLimits | None) -> list[Bucket]:
+        """The bucket that ran dry: as the headers tell, else the emptiest with a known limit."""
+        windows = _windows(limits)
+        dry = [b for b, w in zip(self.buckets, windows, strict=True) if w and w.remaining == 0]
+        if dry:
+            return dry
+        known = [b for b in self.buckets if b.rate < inf]
+        if not known:
+            return [self.requests]
+        return [min(known, key=lambda b: b.level / b.burst)]
+
+    def _hints(self, grant: Grant, limits: RateLimits) -> None:
+        now = self.loop.time()
+        amounts = (1.0, grant.input + grant.output, grant.input, grant.output)
+        for bucket, amount, mark, window in zip(
+            self.buckets, amounts, grant.marks, _windows(limits), strict=True
+        ):
+            if window is not None:
+                bucket.hint(window, grant.sent, mark, (self.in_flight - 1) * amount, now)
+
+
+def _windows(limits: RateLimits | None) -> tuple[Window | None, ...]:
+    if limits is None:
+        return (None, None, None, None)
+    return (limits.requests, limits.tokens, limits.input_tokens, limits.output_tokens)

@@ -1,0 +1,123 @@
+"""The validate stage: ask for the shape in terms the model takes, and accept only answers of it.
+
+A server that turns out to lack JSON Schema is asked in its JSON mode, then by the prompt alone, and
+that is remembered for the session and noted. An answer that cannot be read is asked for once more
+as it stands; one of the wrong shape gets one repair attempt, in which the model sees what was
+wrong.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from swath.catalog.model import Model
+from swath.engine.call import Call, Next
+from swath.engine.shape import LADDER, Invalid, check_for, grounded, lower
+from swath.errors import Kind, ProviderError
+from swath.messages import AnyReply, Completion, Message, Request
+from swath.providers import LOCAL, provider
+
+LOCAL_FEATURES = frozenset(
+    {"json_schema", "choices", "grounding", "logprobs", "seed", "stop", "top_p", "embed"}
+)
+
+
+class Validating:
+    def __init__(self) -> None:
+        self._lacks: dict[tuple[str, str, str], set[str]] = {}  # learned from UNSUPPORTED
+
+    def features(self, model: Model) -> frozenset[str]:
+        have = (
+            LOCAL_FEATURES if model.provider == LOCAL else provider(model.provider).features(model)
+        )
+        return have - self._lacks.get(model.account, set())
+
+    async def __call__(self, inner: Next, call: Call) -> AnyReply:
+        asked = call.request
+        if not isinstance(asked, Request):
+            return await inner(call)
+        check = call.check or check_for(asked)
+        again = repaired = False
+        while True:
+            shaped, note = lower(asked, call.model, self.features(call.model))
+            call.request = shaped
+            try:
+                reply = await inner(call)
+            except ProviderError as error:
+                if error.kind is Kind.UNSUPPORTED and self._learn(call.model, error.feature):
+                    continue
+                raise
+            assert isinstance(reply, Completion)
+            self._refused(reply, call.model)
+            if note and note not in call.notes:
+                call.notes.append(note)
+            if check is None or reply.tool_calls:
+                return reply
+            try:
+                text = grounded(reply.text, asked)
+                value = check(text)
+            except Invalid as invalid:
+                if reply.finish == "length":
+                    raise _truncated(call, asked) from None
+                if call.emitted or repaired:
+                    raise _invalid(call.model, invalid) from None
+                if invalid.unreadable and not again:
+                    again = True
+                    continue
+                repaired = True
+                asked = _repair(asked, reply.text, invalid.reason)
+                continue
+            if asked.choices:
+                text = str(value)
+            if repaired:
+                call.notes.append("repaired after a first answer of the wrong shape")
+            return msgspec.structs.replace(reply, text=text, parsed=value)
+
+    def _learn(self, model: Model, feature: str) -> bool:
+        """Remember that the model lacks `feature`. False where there is no way around it."""
+        if feature not in LADDER:
+            return False
+        lacks = self._lacks.setdefault(model.account, set())
+        if feature in lacks:
+            return False
+        lacks.add(feature)
+        return True
+
+    @staticmethod
+    def _refused(reply: Completion, model: Model) -> None:
+        if reply.finish in ("refusal", "content_filter"):
+            raise ProviderError(
+                Kind.REFUSAL,
+                "declined to answer."
+                if reply.finish == "refusal"
+                else "the provider's content filter stopped the answer.",
+                provider=model.provider,
+                model=model.alias,
+                hint="Name a fallback model, or leave the row out.",
+            )
+
+
+def _repair(asked: Request, answer: str, reason: str) -> Request:
+    turns = (Message("assistant", answer),) if answer.strip() else ()
+    plea = Message("user", f"That answer cannot be used. {reason} Give the whole answer again.")
+    return msgspec.structs.replace(asked, messages=(*asked.messages, *turns, plea))
+
+
+def _truncated(call: Call, asked: Request) -> ProviderError:
+    return ProviderError(
+        Kind.TRUNCATED,
+        f"the answer was cut off at {asked.max_tokens} tokens.",
+        provider=call.model.provider,
+        model=call.model.alias,
+        hint="Raise max_tokens, or ask for less.",
+    )
+
+
+def _invalid(model: Model, invalid: Invalid) -> ProviderError:
+    return ProviderError(
+        Kind.UNGROUNDED if invalid.ungrounded else Kind.INVALID,
+        invalid.public,
+        provider=model.provider,
+        model=model.alias,
+        hint="A repair attempt did not help: try a stronger model or a simpler schema.",
+    )
