@@ -1,1 +1,96 @@
-"""Swath."""
+"""Swath: run language models over tables, across many providers, reliably and cheaply.
+
+Names load when they are first used, so that `import swath` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from swath.api import acomplete as acomplete
+    from swath.api import complete as complete
+    from swath.api import embed as embed
+    from swath.api import stream as stream
+    from swath.engine.run import Metrics as Metrics
+    from swath.errors import BudgetReached as BudgetReached
+    from swath.errors import ColumnNotFound as ColumnNotFound
+    from swath.errors import ConfigError as ConfigError
+    from swath.errors import InputError as InputError
+    from swath.errors import Interrupted as Interrupted
+    from swath.errors import KeyMissing as KeyMissing
+    from swath.errors import MissingExtra as MissingExtra
+    from swath.errors import OutputError as OutputError
+    from swath.errors import ProviderError as ProviderError
+    from swath.errors import StoreError as StoreError
+    from swath.errors import SwathError as SwathError
+    from swath.errors import UnknownModel as UnknownModel
+    from swath.errors import WeightsError as WeightsError
+    from swath.frame import Frame as Frame
+    from swath.frame import frame as frame
+    from swath.frame import read_csv as read_csv
+    from swath.frame import read_ipc as read_ipc
+    from swath.frame import read_json as read_json
+    from swath.frame import read_jsonl as read_jsonl
+    from swath.frame import read_parquet as read_parquet
+    from swath.messages import Chunk as Chunk
+    from swath.messages import Completion as Completion
+    from swath.messages import Message as Message
+    from swath.messages import Request as Request
+    from swath.messages import Tool as Tool
+    from swath.messages import Usage as Usage
+    from swath.operators import Quote as Quote
+    from swath.operators import classify as classify
+    from swath.operators import extract as extract
+    from swath.operators import map as map
+    from swath.operators import predicate as predicate
+    from swath.session import Session as Session
+
+_HOMES = {
+    "swath.api": ("acomplete", "complete", "embed", "stream"),
+    "swath.engine.run": ("Metrics",),
+    "swath.errors": (
+        "BudgetReached",
+        "ColumnNotFound",
+        "ConfigError",
+        "InputError",
+        "Interrupted",
+        "KeyMissing",
+        "MissingExtra",
+        "OutputError",
+        "ProviderError",
+        "StoreError",
+        "SwathError",
+        "UnknownModel",
+        "WeightsError",
+    ),
+    "swath.frame": (
+        "Frame",
+        "frame",
+        "read_csv",
+        "read_ipc",
+        "read_json",
+        "read_jsonl",
+        "read_parquet",
+    ),
+    "swath.messages": ("Chunk", "Completion", "Message", "Request", "Tool", "Usage"),
+    "swath.operators": ("Quote", "classify", "extract", "map", "predicate"),
+    "swath.session": ("Session",),
+}
+_HOME = {name: module for module, names in _HOMES.items() for name in names}
+__all__ = sorted(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOME.get(name)
+    if home is None:
+        raise AttributeError(f"module 'swath' has no attribute '{name}'")
+    value = globals()[name] = getattr(import_module(home), name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME])

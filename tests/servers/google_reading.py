@@ -48,6 +48,10 @@ def _fields(body: Any, known: frozenset[str], where: str) -> dict[str, Any]:
     return out
 
 
+def _camels(fields: dict[str, Any]) -> dict[str, Any]:
+    return {camel(name): value for name, value in fields.items()}
+
+
 def read_body(call: Call, *, vertex: bool, schemas: bool) -> None:
     body = _fields(call.body, _TOP, "")
     contents = body.get("contents")
@@ -107,6 +111,7 @@ def _text(content: dict[str, Any]) -> str:
         if "text" in part:
             text += part["text"]
         else:
+            part = _camels(part)
             used = part.get("functionCall") or part.get("functionResponse")
             text += encode(used).decode() if used else ""
     return text
@@ -114,12 +119,12 @@ def _text(content: dict[str, Any]) -> str:
 
 def _read_tools(call: Call, body: dict[str, Any], answered: bool) -> None:
     for tool in body.get("tools") or ():
-        for one in tool.get("functionDeclarations") or tool.get("function_declarations") or ():
+        for one in map(_camels, _camels(tool).get("functionDeclarations") or ()):
             schema = one.get("parametersJsonSchema") or one.get("parameters") or {"type": "object"}
             call.tools.append((one.get("name", ""), form(schema)))
     if not call.tools:
         return
-    config = (body.get("toolConfig") or {}).get("functionCallingConfig") or {}
+    config = _camels(_camels(body.get("toolConfig") or {}).get("functionCallingConfig") or {})
     mode = config.get("mode", "AUTO")
     allowed = config.get("allowedFunctionNames") or [call.tools[0][0]]
     if mode == "ANY" or (mode == "AUTO" and not answered):

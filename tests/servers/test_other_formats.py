@@ -201,8 +201,10 @@ def test_generate_and_stream(gemini: GoogleServer) -> None:
         assert chunks[-1]["usageMetadata"] == usage
     short = generate(gemini, generation_config={"max_output_tokens": 2}).json
     assert short["candidates"][0]["finishReason"] == "MAX_TOKENS"
-    config = {"responseLogprobs": True, "logprobs": 2}
-    likely = generate(gemini, generationConfig=config).json["candidates"][0]["logprobsResult"]
+    likely_config = {"responseLogprobs": True, "logprobs": 2}
+    likely = generate(gemini, generationConfig=likely_config).json["candidates"][0][
+        "logprobsResult"
+    ]
     assert len(likely["topCandidates"][0]["candidates"]) == 2
     gemini.reasoning = 7
     usage = generate(gemini).json["usageMetadata"]

@@ -9,7 +9,7 @@ JSON text.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import date, datetime, time
+from datetime import UTC, date, datetime, time
 from typing import Any
 
 import msgspec
@@ -60,12 +60,7 @@ def _text(form: str | None) -> tuple[pl.DataType, Convert | None]:
 
 def _naive_utc(text: str) -> datetime:
     moment = datetime.fromisoformat(text)
-    if moment.tzinfo is not None:
-        moment = moment.replace(tzinfo=None) - (moment.utcoffset() or moment.dst() or _ZERO)
-    return moment
-
-
-_ZERO = datetime.min - datetime.min
+    return moment if moment.tzinfo is None else moment.astimezone(UTC).replace(tzinfo=None)
 
 
 def _parser(parse: Callable[[str], Any]) -> Convert:

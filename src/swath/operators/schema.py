@@ -14,7 +14,7 @@ import msgspec
 from pydantic import BaseModel, PydanticUserError, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError
 
-from swath.engine.validate import Invalid
+from swath.engine.shape import Invalid, conforming, read_json
 from swath.errors import InputError
 from swath.messages import Schema
 from swath.operators.quote import Quote
@@ -77,15 +77,8 @@ def _from_json_schema(given: Mapping[str, Any]) -> Shape:
         raise InputError(
             f"The JSON Schema cannot be read: {error}.", hint="It must be a plain JSON Schema."
         ) from None
-    return Shape(Schema(_identifier(name), json), _decode, ("json", repr(json)))
-
-
-def _decode(text: str) -> Any:
-    """The engine has checked it against the schema already."""
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
-        raise Invalid(f"not JSON: {error}") from None
+    schema = Schema(_identifier(name), json)
+    return Shape(schema, lambda text: conforming(read_json(text), schema), ("json", repr(json)))
 
 
 def _from_type(kind: Any) -> Shape:
@@ -103,9 +96,7 @@ def _from_type(kind: Any) -> Shape:
     wrapped = None
     if not (raw.get("type") == "object" and "properties" in raw):
         if raw.get("type") == "object" and isinstance(kind, type) and issubclass(kind, BaseModel):
-            raise InputError(
-                f"{kind.__name__} has no fields.", hint="Add one, e.g. summary: str."
-            )
+            raise InputError(f"{kind.__name__} has no fields.", hint="Add one, e.g. summary: str.")
         wrapped = "items" if raw.get("type") == "array" else "value"
         fields: Any = {wrapped: (kind, ...)}
         adapter = TypeAdapter(create_model("Answer", **fields))
@@ -118,20 +109,31 @@ def _from_type(kind: Any) -> Shape:
         try:
             value = adapter.validate_json(text)
         except ValidationError as error:
-            raise Invalid(_reasons(error)) from None
+            if error.errors(include_url=False, include_input=False)[0]["type"] != "json_invalid":
+                raise _invalid(error) from None
+            value = _between_words(text)
         plain = adapter.dump_python(value, mode="json", by_alias=True)
         return plain[wrapped] if wrapped else plain
+
+    def _between_words(text: str) -> Any:
+        # In a code fence, or after "Here is the JSON:". Lax in the way that JSON input is.
+        inner = msgspec.json.encode(read_json(text))
+        try:
+            return adapter.validate_json(inner)
+        except ValidationError as error:
+            raise _invalid(error) from None
 
     return Shape(Schema(name, json), check, (kind, repr(json)), wrapped)
 
 
-def _reasons(error: ValidationError) -> str:
-    """What is wrong, field by field, without the text that was given."""
-    parts = [
-        f"{'.'.join(map(str, e['loc'])) or 'the reply'}: {e['msg']}"
-        for e in error.errors(include_url=False, include_input=False, include_context=False)[:4]
-    ]
-    return "; ".join(parts)
+def _invalid(error: ValidationError) -> Invalid:
+    """What is wrong, field by field; to the user only which fields and which rules."""
+    errors = error.errors(include_url=False, include_input=False, include_context=False)[:4]
+    named = [(".".join(map(str, e["loc"])) or "the answer", e["msg"], e["type"]) for e in errors]
+    return Invalid(
+        " ".join(f"{where}: {message}." for where, message, _ in named),
+        f"the answer does not fit ({'; '.join(f'{where}: {rule}' for where, _, rule in named)}).",
+    )
 
 
 def _inline(node: Any, defs: Mapping[str, Any], inside: tuple[str, ...]) -> Any:

@@ -73,6 +73,9 @@ class Anthropic:
         {"prompt_cache", "thinking", "effort", "top_k", "service_tier", "betas"}
     )
 
+    def authorize(self, model: Model) -> Model:
+        return model
+
     def features(self, model: Model) -> frozenset[str]:
         found = {"json_schema", "tools", "stop"}
         return frozenset(found | {"top_p"} if _SAMPLES.search(model.id) else found)

@@ -8,7 +8,7 @@ https://platform.claude.com/docs/en/build-with-claude/streaming
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -16,8 +16,7 @@ import msgspec
 from swath.catalog.model import Model
 from swath.errors import Kind, ProviderError
 from swath.messages import Chunk, Completion, Finish, ToolCall, Usage
-from swath.providers.base import EventStream
-from swath.providers.wire import failure
+from swath.providers.wire import EventReader, failure
 
 Struct = msgspec.Struct
 
@@ -134,7 +133,7 @@ def completion(
     )
 
 
-class MessageStream:
+class MessageStream(EventReader):
     """A streamed message: `done` gets the pieces put together as one whole `Reply`."""
 
     def __init__(
@@ -144,40 +143,22 @@ class MessageStream:
         failed: Callable[[Any], ProviderError],
         reply_tool: str,
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._done = done
         self._failed = failed
         self._reply_tool = reply_tool
-        self._events = EventStream()
         self._reply = Reply(content=[])
         self._pieces: dict[int, list[str]] = {}
         self._blocks: dict[int, Block] = {}
         self._ended = False
-        self._unstreamed: list[bytes] | None = None
-        self._started = False
 
-    def feed(self, data: bytes) -> Iterable[Chunk]:
-        if not self._started:
-            data = data.lstrip()
-            if not data:
-                return []
-            self._started = True
-            if data.startswith(b"{"):  # a server that does not stream
-                self._unstreamed = []
-        if self._unstreamed is not None:
-            self._unstreamed.append(data)
-            return []
-        chunks: list[Chunk] = []
-        for _, event in self._events.feed(data):
-            self._take(event, chunks)
-        return chunks
-
-    def _take(self, data: bytes, chunks: list[Chunk]) -> None:
+    def take(self, event: bytes, chunks: list[Chunk]) -> None:
         try:
-            event = decode_event(data)
+            self._event(decode_event(event), chunks)
         except msgspec.DecodeError:
-            said = "an event is not as documented"
-            raise failure(Kind.MALFORMED, self._model, said=said) from None
+            raise self.malformed() from None
+
+    def _event(self, event: Event, chunks: list[Chunk]) -> None:
         kind = event.type
         if kind == "content_block_delta" and event.delta is not None:
             piece = event.delta.text if event.delta.text is not None else event.delta.partial_json
@@ -236,14 +217,13 @@ class MessageStream:
                 setattr(old, field, value)
 
     def finish(self) -> Completion:
-        if self._unstreamed is not None:
+        if self.plain is not None:
             try:
-                return self._done(decode_reply(b"".join(self._unstreamed)))
+                return self._done(decode_reply(self.plain))
             except msgspec.DecodeError:
-                said = "it is neither a stream nor a message"
-                raise failure(Kind.MALFORMED, self._model, said=said) from None
+                raise self.malformed("it is neither a stream nor a message") from None
         if not self._ended and self._reply.stop_reason is None:
-            raise failure(Kind.CONNECTION, self._model)
+            raise failure(Kind.CONNECTION, self.model)
         for index in list(self._pieces):
             self._close(index, [])
         self._reply.content = [self._blocks[i] for i in sorted(self._blocks)]

@@ -90,6 +90,12 @@ class Provider(Protocol):
     options: ClassVar[frozenset[str]]
     """Config keys of this provider's own, e.g. OpenRouter's `sort`; they arrive in Model.options"""
 
+    def authorize(self, model: Model) -> Model:
+        """The model with a key, where the provider mints one itself (Vertex); else as it is.
+        May block: called once, off the loop, when a session opens. Raises KeyMissing,
+        MissingExtra."""
+        ...
+
     def features(self, model: Model) -> frozenset[str]:
         """What this model takes natively, of: json_schema, json_object, tools, logprobs, seed,
         stop, top_p, choices (scores labels itself), grounding (constrains quotes itself), embed.

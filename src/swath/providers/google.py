@@ -56,6 +56,9 @@ class Google:
         {"thinking_budget", "thinking_level", "top_k", "safety_settings", "task_type"}
     )
 
+    def authorize(self, model: Model) -> Model:
+        return model
+
     def features(self, model: Model) -> frozenset[str]:
         if "gemma" in model.id:
             return frozenset({"seed", "stop", "top_p"})

@@ -5,7 +5,7 @@ A stream is one reply after the other, each with the next parts; usage grows, th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -13,8 +13,7 @@ import msgspec
 from swath.catalog.model import Model
 from swath.errors import Kind, ProviderError
 from swath.messages import Chunk, Completion, Embeddings, Finish, TokenLogprob, ToolCall, Usage
-from swath.providers.base import EventStream
-from swath.providers.wire import failure
+from swath.providers.wire import EventReader, failure
 
 MADE_UP = "call_"
 """How the ids begin that Swath gives to calls which came without one."""
@@ -190,7 +189,7 @@ def embeddings(raw: Vectors, model: Model, wanted: int) -> Embeddings:
     )
 
 
-class ContentStream:
+class ContentStream(EventReader):
     """A streamed answer: `done` gets the pieces put together as one whole `Reply`."""
 
     def __init__(
@@ -199,41 +198,21 @@ class ContentStream:
         done: Callable[[Reply], Completion],
         failed: Callable[[bytes], ProviderError],
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._done = done
         self._failed = failed
-        self._events = EventStream()
         self._parts: list[Part] = []
         self._chosen: list[TokenInfo] = []
         self._tops: list[TopTokens] = []
         self._calls = 0
         self._reply = Reply()
         self._finish: str | None = None
-        self._unstreamed: list[bytes] | None = None
-        self._started = False
 
-    def feed(self, data: bytes) -> Iterable[Chunk]:
-        if not self._started:
-            data = data.lstrip()
-            if not data:
-                return []
-            self._started = True
-            if data[:1] in b"{[":  # a server that does not stream
-                self._unstreamed = []
-        if self._unstreamed is not None:
-            self._unstreamed.append(data)
-            return []
-        chunks: list[Chunk] = []
-        for _, event in self._events.feed(data):
-            self._take(event, chunks)
-        return chunks
-
-    def _take(self, event: bytes, chunks: list[Chunk]) -> None:
+    def take(self, event: bytes, chunks: list[Chunk]) -> None:
         try:
             raw = decode_reply(event)
         except msgspec.DecodeError:
-            said = "an event is not as documented"
-            raise failure(Kind.MALFORMED, self._model, said=said) from None
+            raise self.malformed() from None
         if raw.error:
             fault = self._failed(event)
             fault.charged = fault.charged or bool(self._parts)
@@ -258,20 +237,16 @@ class ContentStream:
                 self._tops += candidate.logprobs_result.top_candidates or []
 
     def finish(self) -> Completion:
-        if self._unstreamed is not None:
-            return self._whole(b"".join(self._unstreamed))
+        if self.plain is not None:
+            try:
+                return self._done(decode_reply(self.plain))
+            except msgspec.DecodeError:
+                raise self.malformed("it is neither a stream nor an answer") from None
         blocked = self._reply.prompt_feedback and self._reply.prompt_feedback.block_reason
         if self._finish is None and not blocked:
-            raise failure(Kind.CONNECTION, self._model)
+            raise failure(Kind.CONNECTION, self.model)
         if self._finish is not None:
             logprobs = LogprobsResult(self._chosen, self._tops) if self._chosen else None
             candidate = Candidate(Content(self._parts), self._finish, logprobs)
             self._reply.candidates = [candidate]
         return self._done(self._reply)
-
-    def _whole(self, body: bytes) -> Completion:
-        try:
-            return self._done(decode_reply(body))
-        except msgspec.DecodeError:
-            said = "it is neither a stream nor an answer"
-            raise failure(Kind.MALFORMED, self._model, said=said) from None

@@ -72,6 +72,9 @@ class OpenAI:
     options: ClassVar[frozenset[str]] = body_options | {"stream_usage", *header_options}
     reports_cost: ClassVar[bool] = False
 
+    def authorize(self, model: Model) -> Model:
+        return model
+
     def features(self, model: Model) -> frozenset[str]:
         if not self.samples(model, {}):
             return _FEATURES - {"logprobs", "top_p", "stop"}

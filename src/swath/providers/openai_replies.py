@@ -11,7 +11,7 @@ import sys
 from array import array
 from binascii import Error as Base64Error
 from binascii import a2b_base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import msgspec
@@ -19,8 +19,8 @@ import msgspec
 from swath.catalog.model import Model
 from swath.errors import Kind, ProviderError
 from swath.messages import Chunk, Completion, Embeddings, Finish, TokenLogprob, ToolCall, Usage
-from swath.providers.base import EventStream, HttpReply
-from swath.providers.wire import encode_json, failure
+from swath.providers.base import HttpReply
+from swath.providers.wire import EventReader, encode_json, failure
 
 Struct = msgspec.Struct
 
@@ -196,7 +196,7 @@ def completion(
     )
 
 
-class ChatStream:
+class ChatStream(EventReader):
     """A streamed completion: `done` gets the pieces put together as one whole `Reply`."""
 
     def __init__(
@@ -206,11 +206,10 @@ class ChatStream:
         failed: Callable[[Any], ProviderError],
         whole: Callable[[bytes], Completion],
     ) -> None:
-        self._model = model
+        super().__init__(model)
         self._done = done
         self._failed = failed
         self._whole = whole
-        self._events = EventStream()
         self._texts: list[str] = []
         self._refusals: list[str] = []
         self._calls: dict[int, WireCall] = {}
@@ -218,27 +217,10 @@ class ChatStream:
         self._head = Reply()
         self._finish: str | None = None
         self._ended = False
-        self._started = False
-        self._unstreamed: list[bytes] | None = None
 
-    def feed(self, data: bytes) -> Iterable[Chunk]:
-        if not self._started:
-            data = data.lstrip()
-            if not data:
-                return []
-            self._started = True
-            if data.startswith(b"{"):  # a server that does not stream, or an error
-                self._unstreamed = []
-        if self._unstreamed is not None:
-            self._unstreamed.append(data)
-            return []
-        chunks: list[Chunk] = []
-        for _, event in self._events.feed(data):
-            if not self._ended:
-                self._take(event, chunks)
-        return chunks
-
-    def _take(self, event: bytes, chunks: list[Chunk]) -> None:
+    def take(self, event: bytes, chunks: list[Chunk]) -> None:
+        if self._ended:
+            return
         if event == b"[DONE]":
             self._ended = True
             return
@@ -246,7 +228,7 @@ class ChatStream:
             raw = decode_reply(event)
         except msgspec.DecodeError:
             raise failure(
-                Kind.MALFORMED, self._model, said="an event is not as documented"
+                Kind.MALFORMED, self.model, said="an event is not as documented"
             ) from None
         fault = raw.error or (raw.x_groq and raw.x_groq.error)
         if fault or raw.object == "error":
@@ -305,12 +287,12 @@ class ChatStream:
         return fault
 
     def finish(self) -> Completion:
-        if self._unstreamed is not None:
-            return self._whole(b"".join(self._unstreamed))
+        if self.plain is not None:
+            return self._whole(self.plain)
         if not self._ended and self._finish is None:
             self._flush()
         if not self._ended and self._finish is None:
-            raise failure(Kind.CONNECTION, self._model)
+            raise failure(Kind.CONNECTION, self.model)
         text = "".join(self._texts)
         message = WireMessage(
             content=text,
@@ -329,7 +311,7 @@ class ChatStream:
 
     def _flush(self) -> None:
         """A last event that the server did not end with an empty line."""
-        for _, event in self._events.feed(b"\n\n"):
+        for _, event in self.events.feed(b"\n\n"):
             if event == b"[DONE]":
                 self._ended = True
                 return
@@ -337,7 +319,7 @@ class ChatStream:
                 raw = decode_reply(event)
             except msgspec.DecodeError:
                 return  # cut in the middle
-            self._take(encode_json(raw), [])
+            self.take(encode_json(raw), [])
 
 
 def embeddings(

@@ -164,8 +164,8 @@ class RenewedToken(Secret):
         try:
             self._value, self._ends = self._renew()
         except Exception:
-            # The old token may still do; if not, calls fail with AUTH. Not sooner than in a minute.
-            self._ends = max(self._ends, time.time() + _RENEW_BEFORE - 240)
+            # The old token may still do; if not, calls fail with AUTH. Tried again in a minute.
+            self._ends = time.time() + _RENEW_BEFORE + 60
         finally:
             self._lock.release()
 

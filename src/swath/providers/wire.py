@@ -18,7 +18,8 @@ import msgspec
 
 from swath.catalog.model import Model
 from swath.errors import Kind, ProviderError
-from swath.providers.base import HttpReply, Window
+from swath.messages import Chunk
+from swath.providers.base import EventStream, HttpReply, Window
 
 encode_json = msgspec.json.Encoder().encode
 
@@ -222,3 +223,37 @@ def stray_text(body: bytes) -> str:
     if start.startswith((b"<!doctype", b"<html", b"<head", b"<?xml")):
         return "an HTML page came back"
     return body[:300].decode("utf-8", "replace")
+
+
+class EventReader:
+    """What the stream decoders share: events from bytes, and the body of a server that answers a
+    stream's request with a plain JSON body (kept in `plain`). Subclasses define `take`."""
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.plain: bytes | None = None
+        self.events = EventStream()
+        self._started = False
+
+    def feed(self, data: bytes) -> list[Chunk]:
+        if not self._started:
+            data = data.lstrip()
+            if not data:
+                return []
+            self._started = True
+            if data[:1] in b"{[":
+                self.plain = b""
+        if self.plain is not None:
+            self.plain += data
+            return []
+        chunks: list[Chunk] = []
+        for _, event in self.events.feed(data):
+            self.take(event, chunks)
+        return chunks
+
+    def take(self, event: bytes, chunks: list[Chunk]) -> None:
+        """Read one event's data; append the chunks that became whole."""
+        raise NotImplementedError
+
+    def malformed(self, said: str = "an event is not as documented") -> ProviderError:
+        return failure(Kind.MALFORMED, self.model, said=said)

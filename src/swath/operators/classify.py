@@ -1,0 +1,165 @@
+"""`classify`: one label for a text, or every label that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping
+from enum import Enum
+from functools import cached_property
+from typing import Any, Literal, get_args, get_origin
+
+import polars as pl
+
+from swath.engine.shape import conforming, read_json, read_label
+from swath.errors import InputError
+from swath.messages import Completion, Message, Request, Schema
+from swath.operators.base import Check, ModelChoice, Operator
+from swath.operators.prompts import labels as label_lines
+
+_SCORED = pl.Struct({"label": pl.String(), "score": pl.Float64()})
+
+
+class Classify(Operator):
+    """String, or List(String) with `multi`, or a struct of label and score with `scores`."""
+
+    kind = "classify"
+
+    def __init__(
+        self,
+        text: str | pl.Expr,
+        labels: Mapping[str, str],
+        *,
+        multi: bool,
+        scores: bool,
+        instructions: str | None,
+        **common: Any,
+    ) -> None:
+        super().__init__(text, **common)
+        self.labels = labels
+        self.multi = multi
+        self.scores = scores
+        self.instructions = instructions
+        self._choices = tuple(labels)
+
+    @property
+    def dtype(self) -> pl.DataType:
+        if self.multi:
+            return pl.List(pl.String())
+        return _SCORED if self.scores else pl.String()
+
+    @property
+    def settings(self) -> tuple[Hashable, ...]:
+        return (tuple(self.labels.items()), self.multi, self.scores, self.instructions)
+
+    @cached_property
+    def system(self) -> Message:
+        task = self.instructions or (
+            "Name every label that fits the text; none is an answer too."
+            if self.multi
+            else "Choose the one label that fits the text best."
+        )
+        end = "" if self.multi else "\n\nAnswer with the label alone."
+        return Message("system", f"{task}\n\n{label_lines(self.labels)}{end}")
+
+    @cached_property
+    def schema(self) -> Schema:
+        items = {"type": "string", "enum": list(self._choices)}
+        listed = {"type": "array", "items": items, "uniqueItems": True}
+        return Schema(
+            "labels",
+            {
+                "type": "object",
+                "properties": {"labels": listed},
+                "required": ["labels"],
+                "additionalProperties": False,
+            },
+        )
+
+    def ask(self, text: str, model: str) -> Request:
+        return Request(
+            model=model,
+            messages=(self.system, Message("user", text)),
+            schema=self.schema if self.multi else None,
+            choices=() if self.multi else self._choices,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+    @property
+    def check(self) -> Check | None:
+        return self._check_many if self.multi else None
+
+    def _check_many(self, text: str) -> list[str]:
+        value = read_json(text)
+        if isinstance(value, dict) and isinstance(value.get("labels"), list):
+            # A label named twice is no fault worth a second call.
+            value = {**value, "labels": list(dict.fromkeys(map(str, value["labels"])))}
+        return list(conforming(value, self.schema)["labels"])
+
+    def value(self, completion: Completion) -> Any:
+        if self.multi:
+            parsed = completion.parsed
+            return self._check_many(completion.text) if parsed is None else parsed
+        label = completion.text
+        if label not in self.labels:
+            label = read_label(label, self._choices)
+        if not self.scores:
+            return label
+        return {"label": label, "score": completion.scores.get(label)}
+
+    def describe(self) -> str:
+        return f"classify({self._text_name()}, {len(self.labels)} labels)"
+
+
+def classify(
+    text: str | pl.Expr,
+    labels: Iterable[str] | Mapping[str, str] | type[Enum] | Any,
+    *,
+    multi: bool = False,
+    scores: bool = False,
+    model: ModelChoice = None,
+    instructions: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+) -> Classify:
+    """The label of `text` as a String column.
+
+    `labels`: a list, a mapping from label to what it means, an Enum, or a Literal. `multi` gives
+    every label that fits (a list column); `scores` a struct of the label and its probability (null
+    where the model does not tell). Null and blank texts give null without a call.
+
+        sw.classify("text", {"fraud": "a payment the customer did not make", "other": ""})
+    """
+    if multi and scores:
+        raise InputError("scores are not known for several labels.", hint="Leave out one of both.")
+    return Classify(
+        text,
+        _described(labels),
+        multi=multi,
+        scores=scores,
+        instructions=instructions,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+    )
+
+
+def _described(labels: Any) -> dict[str, str]:
+    if isinstance(labels, Mapping):
+        described = {str(label): str(about or "") for label, about in labels.items()}
+    elif isinstance(labels, type) and issubclass(labels, Enum):
+        described = {str(member.value): "" for member in labels}
+    elif get_origin(labels) is Literal:
+        described = {str(label): "" for label in get_args(labels)}
+    elif isinstance(labels, str) or not isinstance(labels, Iterable):
+        raise InputError(
+            "labels must be a list, a mapping from label to description, an Enum or a Literal.",
+            hint="For example ['card', 'loan'], or {'card': 'about a payment card'}.",
+        )
+    else:
+        given = [str(label) for label in labels]
+        described = dict.fromkeys(given, "")
+        if len(described) < len(given):
+            raise InputError("A label is given twice.", hint="Each label must be its own.")
+    if len(described) < 2 or not all(label.strip() for label in described):
+        raise InputError("At least two labels are needed, none of them blank.")
+    return described

@@ -1,0 +1,93 @@
+"""`map`: a prompt filled from the row, its answer as text or in a given shape."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import cached_property
+from typing import Any
+
+import polars as pl
+
+from swath.messages import Completion, Message, Request
+from swath.operators.base import Check, ModelChoice, Operator
+from swath.operators.dtypes import column_of
+from swath.operators.prompts import fields
+from swath.operators.schema import Shape, shape_of
+from swath.operators.template import Template
+
+
+class Map(Operator):
+    kind = "map"
+
+    def __init__(
+        self, template: Template, shape: Shape | None, instructions: str | None, **common: Any
+    ) -> None:
+        super().__init__(template, **common)
+        self.shape = shape
+        self.instructions = instructions
+        self._dtype, self._convert = column_of(shape.value_schema) if shape else (pl.String(), None)
+
+    @property
+    def dtype(self) -> pl.DataType:
+        return self._dtype
+
+    @property
+    def settings(self) -> tuple[Hashable, ...]:
+        return (self.shape.key if self.shape else None, self.instructions)
+
+    @cached_property
+    def system(self) -> tuple[Message, ...]:
+        parts = [self.instructions or ""]
+        if self.shape:
+            parts.append(fields(self.shape.schema.json))
+        said = "\n\n".join(part for part in parts if part)
+        return (Message("system", said),) if said else ()
+
+    def ask(self, text: str, model: str) -> Request:
+        return Request(
+            model=model,
+            messages=(*self.system, Message("user", text)),
+            schema=self.shape.schema if self.shape else None,
+            source=text if self.shape else None,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+    @property
+    def check(self) -> Check | None:
+        return self.shape.check if self.shape else None
+
+    def value(self, completion: Completion) -> Any:
+        if self.shape is None:
+            return completion.text.strip()
+        value = completion.parsed
+        if value is None:
+            value = self.shape.check(completion.text)
+        return self._convert(value) if self._convert else value
+
+
+def map(
+    template: str,
+    *,
+    response: Any = None,
+    model: ModelChoice = None,
+    instructions: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+) -> Map:
+    """The answer to `template`, whose `{column}`s are filled from the row.
+
+    Text, or with `response` (a Pydantic model, a JSON Schema, …) a typed column. A row in which a
+    named column is null, or all are blank, gives null without a call. `{{` is a plain brace;
+    `{column.field}` goes into a struct.
+
+        sw.map("Answer this customer in two sentences: {text}", model="strong")
+    """
+    return Map(
+        Template(template),
+        None if response is None else shape_of(response),
+        instructions,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+    )

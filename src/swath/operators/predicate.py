@@ -1,0 +1,69 @@
+"""`predicate`: whether a statement about the row is true."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import Any
+
+import polars as pl
+
+from swath.engine.shape import read_label
+from swath.messages import Completion, Message, Request
+from swath.operators.base import ModelChoice, Operator
+from swath.operators.template import Template
+
+_CHOICES = ("yes", "no")
+_TASK = Message("system", "Is this true? Answer yes or no.")
+
+
+class Predicate(Operator):
+    kind = "predicate"
+
+    def __init__(self, template: Template, instructions: str | None, **common: Any) -> None:
+        super().__init__(template, **common)
+        self.instructions = instructions
+        self._system = (
+            Message("system", f"{instructions}\n\n{_TASK.content}") if instructions else _TASK
+        )
+
+    @property
+    def dtype(self) -> pl.DataType:
+        return pl.Boolean()
+
+    @property
+    def settings(self) -> tuple[Hashable, ...]:
+        return (self.instructions,)
+
+    def ask(self, text: str, model: str) -> Request:
+        return Request(
+            model=model,
+            messages=(self._system, Message("user", text)),
+            choices=_CHOICES,
+            temperature=self.temperature,
+            max_tokens=self.max_tokens,
+        )
+
+    def value(self, completion: Completion) -> bool:
+        text = completion.text
+        return (text if text in _CHOICES else read_label(text, _CHOICES)) == "yes"
+
+
+def predicate(
+    template: str,
+    *,
+    model: ModelChoice = None,
+    instructions: str | None = None,
+    max_tokens: int | None = None,
+    temperature: float | None = None,
+) -> Predicate:
+    """Whether the statement holds for the row: a Boolean column, or a condition for `filter`.
+
+    frame.filter(sw.predicate("The customer lost a card: {text}"))
+    """
+    return Predicate(
+        Template(template),
+        instructions,
+        model=model,
+        max_tokens=max_tokens,
+        temperature=temperature,
+    )
