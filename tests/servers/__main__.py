@@ -58,7 +58,7 @@ def parse(argv: list[str]) -> tuple[Server, str, int]:
         text = getattr(args, name)
         if text is None:
             continue
-        value = value_of(text)
+        value = text if hint == (str | None) else value_of(text)
         listed = any(word in str(hint) for word in ("tuple[str", "frozenset"))
         given[name] = value.split(",") if listed and isinstance(value, str) else value
     try:

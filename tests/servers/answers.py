@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -81,18 +82,20 @@ class Answer:
     completion_tokens: int = 0  # filled in by the server, reasoning included
 
 
-def default_answer(call: Call, *, quotes: Quotes, source: str, fenced: bool) -> Answer:
+def default_answer(
+    call: Call, quotes: Quotes, source_of: Callable[[Call], str], fenced: bool
+) -> Answer:
     """The answer where no hook is given."""
     real = quotes == "real" or (quotes == "repair" and len(call.users) > 1)
     if call.tool is not None:
         schema = dict(call.tools).get(call.tool) or form({"type": "object"})
-        value = schema.instance(Draw(call.key, source, real))
+        value = schema.instance(Draw(call.key, source_of(call), real))
         return Answer(
             tool_calls=[(call.tool, value if isinstance(value, dict) else {})], finish="tool_calls"
         )
     wanted = call.schema or prompted_schema(call)
     if wanted is not None:
-        value = wanted.instance(Draw(call.key, source, real))
+        value = wanted.instance(Draw(call.key, source_of(call), real))
         text = msgspec.json.encode(value).decode()
         return Answer(f"```json\n{text}\n```" if fenced and not call.schema else text)
     if call.json_mode:
@@ -156,7 +159,7 @@ def source_text(message: str, between: tuple[str, str] | None) -> str:
     return (plain or parts or [message])[-1]
 
 
-def shaped(answer: Answer, call: Call, count: Any) -> Answer:
+def shaped(answer: Answer, call: Call, count: Callable[[str], int]) -> Answer:
     """Cut at stop sequences and at max_tokens, and count."""
     text = answer.text
     for stop in call.stop:
@@ -173,6 +176,8 @@ def shaped(answer: Answer, call: Call, count: Any) -> Answer:
         text = text[: len(text) * room // max(used, 1)]
         answer.finish, used = "length", room
         answer.reasoning_tokens = min(answer.reasoning_tokens, limit)
+    if answer.finish in ("stop", "tool_calls"):  # hooks and faults need not keep them in step
+        answer.finish = "tool_calls" if answer.tool_calls else "stop"
     answer.text = text
     answer.completion_tokens = used + answer.reasoning_tokens
     return answer

@@ -59,6 +59,7 @@ class Knobs:
     max_body: int = 32 << 20
     # -- answers
     respond: Respond | None = None
+    fixed: str | None = None  # this text, whatever is asked: the cheapest, for benchmarks
     tokens: Callable[[str], int] = answers.tokens
     quotes: Quotes = "real"
     # Which message a schema's strings are picked from, where the users said several things:

@@ -56,6 +56,7 @@ class OpenAIServer(Server):
     def __post_init__(self) -> None:
         super().__post_init__()
         self.say: Dialect = DIALECTS[self.dialect](self)
+        self.known = _KNOWN | self.say.known
 
     def base_path(self) -> str:
         return self.say.base
@@ -99,11 +100,17 @@ class OpenAIServer(Server):
         call = Call(body, model, stream=body.get("stream") is True)
         for i, message in enumerate(messages):
             read_message(call, message, i)
+        if len(body) > 2:
+            self._read_options(call, body)
+        self.say.choose(call)
+        return call
+
+    def _read_options(self, call: Call, body: dict[str, Any]) -> None:
+        if self.strict_parameters and not body.keys() <= self.known:
+            raise self.say.unknown(sorted(body.keys() - self.known)[0])
         limit = body.get("max_completion_tokens")
         call.max_tokens = body.get("max_tokens") if limit is None else limit
-        if self.strict_parameters and (unknown := body.keys() - _KNOWN - self.say.known):
-            raise self.say.unknown(sorted(unknown)[0])
-        if self.dialect == "openai" and model.startswith(REASONING):
+        if self.dialect == "openai" and call.model.startswith(REASONING):
             check_reasoning(body)
         if body.get("n") not in (None, 1):
             message = f"Invalid 'n': expected 1, got {body['n']!r}."
@@ -114,9 +121,8 @@ class OpenAIServer(Server):
                 f"Invalid 'temperature': decimal above maximum value. Expected a value <= 2, but "
                 f"got {temperature} instead."
             )
-            raise Rejected(
-                400, body_of(message, param="temperature", code="decimal_above_max_value")
-            )
+            code = "decimal_above_max_value"
+            raise Rejected(400, body_of(message, param="temperature", code=code))
         stop = body.get("stop")
         if stop:
             call.stop = [stop] if isinstance(stop, str) else list(stop)
@@ -129,8 +135,6 @@ class OpenAIServer(Server):
             self._read_format(call, body["response_format"] or {})
         if body.get("tools"):
             read_tools(call, body)
-        self.say.choose(call)
-        return call
 
     def _read_format(self, call: Call, wanted: dict[str, Any]) -> None:
         kind = wanted.get("type")

@@ -12,7 +12,7 @@ import asyncio
 import itertools
 import random
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -242,17 +242,21 @@ class Server(Knobs):
             said = self.respond(call.last, call.body)
             if isinstance(said, dict):
                 said = Answer(encode(said).decode())
-            answer = said if isinstance(said, Answer) else Answer(said)
+            # A copy: the hook may hand out the same one again, and it will be cut and counted.
+            answer = replace(said) if isinstance(said, Answer) else Answer(said)
+        elif self.fixed is not None:
+            answer = Answer(self.fixed)
         else:
-            user = call.users[0] if call.users and self.source == "first" else call.last
-            source = answers.source_text(user, self.source_between)
-            answer = answers.default_answer(
-                call, quotes=self.quotes, source=source, fenced=self.fenced
-            )
+            answer = answers.default_answer(call, self.quotes, self.source_of, self.fenced)
         answer.reasoning_tokens = answer.reasoning_tokens or self.reasoning
         if kind in CONTENT:
             spoil(answer, kind)
         return answers.shaped(answer, call, self.tokens)
+
+    def source_of(self, call: Call) -> str:
+        """The text that a schema's strings are picked from."""
+        user = call.users[0] if call.users and self.source == "first" else call.last
+        return answers.source_text(user, self.source_between)
 
     def charge(self, call: Call, answer: Answer | None) -> None:
         stats, price = self.stats, self.price

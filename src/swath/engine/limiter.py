@@ -1,8 +1,8 @@
 """The limiter: use all of a provider's quota, and almost never be refused.
 
 One `Limiter` stands before each account and model. It bounds the calls in flight, and paces
-requests and tokens with one `Bucket` each. What a bucket knows comes, best first, from the reply's
-rate-limit headers, from the config, or from refusals:
+requests and tokens with one `Bucket` (bucket.py) each. What a bucket knows comes, best first, from
+the reply's rate-limit headers, from the config, or from refusals:
 
 - *Known rate, unknown burst.* Providers let an idle client burst by an amount they do not state.
   The pace therefore starts at the stated rate and grows by 15% a second until the first refusal
@@ -23,147 +23,14 @@ import random
 from collections import deque
 from math import inf
 
+from swath.engine.bucket import Bucket
 from swath.errors import Kind, ProviderError
 from swath.providers.base import RateLimits, Window
 
-EXPLORE = 1.15  # growth of the pace per second while the burst is being found
-CREEP, CREEP_TIME = 0.02, 4.0  # then by 2% after 4 s without a refusal, 50% after 20 s
-MARGIN = 0.99  # share of a stated rate that is used: clocks differ
-MEMORY = 60.0  # seconds of refusals that the estimate looks back on
 FIRST_WINDOW = 16  # calls in flight before anything is known
 PROBE_PATIENCE = 1.0  # a refusal comes fast: a probe unanswered this long was accepted
 PAUSE, LONGEST_PAUSE = 0.25, 20.0
-
-
-class Bucket:
-    """One quota, in units (requests or tokens), as the provider presumably keeps it.
-
-    `rate` is units per second, `level` what may be sent now; `ceiling` is the stated rate.
-    """
-
-    def __init__(self, per_minute: float | None, now: float) -> None:
-        self.ceiling = inf
-        self.rate = inf
-        self.burst = 1.0  # how far unused quota adds up
-        self.level = 1.0
-        self.boost = 1.0
-        self.exploring = True
-        self.granted = 0.0  # ever
-        self.turned_away = 0.0  # of these
-        self.empties: deque[_Empty] = deque(maxlen=64)
-        self.born = self.stamp = now
-        if per_minute is not None:
-            self.state(per_minute, now)
-
-    def state(self, per_minute: float, now: float) -> None:
-        """The rate as the config or the provider states it."""
-        ceiling = max(per_minute, 1e-9) / 60 * MARGIN
-        if ceiling == self.ceiling:
-            return
-        self.refill(now, waiting=False)
-        self.ceiling = ceiling
-        self.rate = min(self.rate, ceiling)
-        self.burst = max(self.burst, ceiling)
-
-    def refill(self, now: float, *, waiting: bool) -> None:
-        """Let time pass. The pace grows only while somebody waits on this bucket."""
-        passed = now - self.stamp
-        self.stamp = now
-        if passed <= 0 or self.rate == inf:
-            return
-        if waiting:
-            if self.exploring:
-                self.boost *= EXPLORE**passed
-            elif self.empties:
-                since = (now - self.empties[-1].when) / CREEP_TIME
-                limit = self.ceiling / self.rate
-                self.boost = min(1 + CREEP * since * since, max(limit, 1.0))
-            else:
-                self.boost = 1.0
-        self.level = min(self.level + self.rate * self.boost * passed, max(self.burst, self.level))
-
-    def delay(self, amount: float) -> float:
-        """Seconds until `amount` may go. More than the burst may go when the bucket is full."""
-        if self.rate == inf:
-            return 0.0
-        lacking = min(amount, self.burst) - self.level
-        return lacking / (self.rate * self.boost) if lacking > 1e-9 else 0.0
-
-    def take(self, amount: float) -> None:
-        self.granted += amount
-        self.level -= amount
-
-    def give_back(self, amount: float) -> None:
-        """The difference of an estimate to the truth; negative where more was used."""
-        self.granted -= amount
-        self.level = min(self.level + amount, max(self.burst, self.level))
-
-    def hint(
-        self, window: Window, sent: float, granted_then: float, on_the_way: float, now: float
-    ) -> None:
-        """What a reply says. It was written when the call arrived: what was granted since is not
-        in it, what flowed in since is not either. `on_the_way` is what the calls in flight hold."""
-        self.refill(now, waiting=False)
-        if window.limit is not None and window.limit > 0:
-            self.state(window.limit, now)
-        if window.remaining is not None and self.rate != inf:
-            since = self.granted - granted_then
-            level = window.remaining - since + self.rate * (now - sent)
-            # Calls overtake each other on the way, so a reply may not count some sent before it.
-            self.level = max(level - on_the_way, min(level, self.level))
-            self.burst = max(self.burst, window.remaining)
-            self.exploring = False
-            self.boost = 1.0
-
-    def forget(self, amount: float, granted_then: float) -> None:
-        """A grant was refused: it does not count as accepted, also by the time of an earlier
-        refusal that it was already on its way at."""
-        self.turned_away += amount
-        for empty in self.empties:
-            if empty.granted >= granted_then:
-                empty.accepted -= amount
-
-    def refused(self, now: float) -> None:
-        """The provider's bucket is empty now."""
-        self.refill(now, waiting=False)
-        accepted = self.granted - self.turned_away
-        if self.exploring and self.ceiling < inf:
-            self.burst = max(self.ceiling, accepted - self.rate * (now - self.born), 1.0)
-        while self.empties and now - self.empties[0].when > MEMORY:
-            self.empties.popleft()
-        measured = inf
-        if self.empties and now - self.empties[0].when > 0.2:
-            first = self.empties[0]
-            measured = max(accepted - first.accepted, 1.0) / (now - first.when)
-        if self.ceiling < inf:
-            # Stated, and still refused: no burst at all, or others share it, or it is less.
-            if not self.exploring:
-                self.rate = max(self.rate * 0.985, self.ceiling * 0.9)
-            if len(self.empties) >= 3 and measured < 0.9 * self.ceiling:
-                self.rate = measured
-        elif measured < inf:
-            self.rate = measured
-        elif self.rate == inf:  # the first refusal ever: half of what went lately
-            self.rate = max(accepted / max(now - self.born, 1.0) / 2, 0.05)
-        else:
-            self.rate /= 2
-        if self.ceiling == inf:
-            self.burst = max(self.rate, 1.0)
-        self.empties.append(_Empty(now, self.granted, accepted))
-        self.exploring = False
-        self.boost = 1.0
-        self.level = 0.0
-
-
-class _Empty:
-    """A moment at which the provider's bucket was empty."""
-
-    __slots__ = ("accepted", "granted", "when")
-
-    def __init__(self, when: float, granted: float, accepted: float) -> None:
-        self.when = when
-        self.granted = granted
-        self.accepted = accepted
+IDLE = 5.0  # seconds without a call that end a busy period
 
 
 class Grant:
@@ -238,6 +105,7 @@ class Limiter:
         self._shut_until = -inf
         self._probing = False
         self._misses = 0  # refused probes in a row
+        self._last_grant = now
         self._patience = patience  # seconds of nothing but refusals until calls fail
         self._last_taken = now
 
@@ -301,6 +169,11 @@ class Limiter:
         return longest
 
     def _grant(self, input_tokens: float, output_tokens: float) -> Grant:
+        now = self.loop.time()
+        if self.in_flight == 0 and now - self._last_grant > IDLE:
+            for bucket in self.buckets:
+                bucket.after_idling(now)
+        self._last_grant = now
         self.requests.take(1.0)
         self.tokens.take(input_tokens + output_tokens)
         self.input_tokens.take(input_tokens)

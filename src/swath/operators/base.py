@@ -8,7 +8,7 @@ and blank rows, asking equal rows once, and building the column.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Collection, Hashable, Sequence
 from typing import Any, ClassVar, NoReturn
 
 import polars as pl
@@ -77,20 +77,28 @@ class Operator(ABC):
     # -- what the frame uses
 
     def reads(self, schema: pl.Schema) -> frozenset[str]:
-        """The columns of `schema` it looks at. Raises ColumnNotFound, InputError."""
-        names: set[str] = set()
+        """The columns of `schema` it looks at. Raises ColumnNotFound."""
         if isinstance(self.text, Template):
-            names.update(path(name, schema)[0] for name in self.text.names)
+            for name in self.text.names:
+                path(name, schema)
         elif isinstance(self.text, str):
-            names.add(path(self.text, schema)[0])
-        else:
-            names.update(self.text.meta.root_names())
-        if isinstance(self.model, pl.Expr):
-            names.update(self.model.meta.root_names())
-        for name in names:
+            path(self.text, schema)
+        roots = self.roots(schema)
+        for name in roots:
             if name not in schema:
                 raise missing(name, schema.names())
-        return frozenset(names)
+        return roots
+
+    def roots(self, names: Collection[str]) -> frozenset[str]:
+        """The columns it looks at, where columns of these names exist."""
+        if isinstance(self.text, pl.Expr):
+            found = set(self.text.meta.root_names())
+        else:
+            said = self.text.names if isinstance(self.text, Template) else (self.text,)
+            found = {name if name in names else name.split(".")[0] for name in said}
+        if isinstance(self.model, pl.Expr):
+            found.update(self.model.meta.root_names())
+        return frozenset(found)
 
     def exprs(self, schema: pl.Schema) -> tuple[pl.Expr, pl.Expr | None]:
         """The row's text, and its model's alias where that differs by row."""

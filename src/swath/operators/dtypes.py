@@ -1,9 +1,9 @@
 """From JSON Schema to Polars: a column's type, and what makes JSON values fit it.
 
 Text stays String (a Literal or an Enum too: an unknown value in a later comparison is then no
-error), `format` date, date-time and time become Date, Datetime and Time. A mapping becomes a list of
-key and value. What no column type can hold (any JSON, unlike alternatives, recursion) is kept as
-JSON text.
+error), `format` date, date-time and time become Date, Datetime and Time. A mapping becomes a list
+of key and value. What no column type can hold (any JSON, unlike alternatives, recursion) is kept
+as JSON text.
 """
 
 from __future__ import annotations

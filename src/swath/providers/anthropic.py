@@ -77,8 +77,8 @@ class Anthropic:
         return model
 
     def features(self, model: Model) -> frozenset[str]:
-        found = {"json_schema", "tools", "stop"}
-        return frozenset(found | {"top_p"} if _SAMPLES.search(model.id) else found)
+        found = frozenset({"json_schema", "json_object", "tools", "stop"})
+        return found | {"top_p"} if _SAMPLES.search(model.id) else found
 
     def max_texts(self, model: Model) -> int:
         return 1

@@ -35,6 +35,9 @@ _REFUSED = re.compile(
     r"content_filter|content_policy|content filtering policy|content management policy"
     r"|invalid_prompt|usage polic|flagged as potentially"
 )
+_NO_MODEL = re.compile(
+    r"not a valid model|(?:no such|unknown|invalid) model\b|\bmodel .{0,80}(?:does not exist|not found)"
+)
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|n[o']t support|unrecognized (?:request )?argument"
     r"|unknown (?:parameter|field|name|argument)|extra inputs|not permitted|not allowed"
@@ -102,9 +105,9 @@ def classify(status: int, fields: Mapping[str, Any], said: str) -> tuple[Kind, s
     text = f"{code} {fields.get('type') or ''} {said}".lower()
     if code in ("model_not_found", "model_not_available", "model_decommissioned"):
         return Kind.NOT_FOUND, ""
-    if code == "json_validate_failed":
-        return Kind.INVALID, ""
-    if code == "tool_use_failed":
+    if status == 400 and _NO_MODEL.search(text):
+        return Kind.NOT_FOUND, ""
+    if code in ("json_validate_failed", "tool_use_failed"):  # Groq
         return Kind.INVALID, ""
     if status in (400, 402, 403, 429) and _QUOTA.search(text):
         return Kind.QUOTA, ""
@@ -112,11 +115,11 @@ def classify(status: int, fields: Mapping[str, Any], said: str) -> tuple[Kind, s
         return Kind.REFUSAL, ""
     if status in (400, 413, 422, 429, 500) and _CONTEXT.search(text):
         return Kind.CONTEXT, ""  # 429: one request larger than the tokens of a whole minute
-    if status in (400, 404, 422, 500, 501):
+    if status in (400, 422, 500, 501):
         about = f"{param} {text}".lower()
         feature = feature_in(about)
         # A schema that the server cannot take is a missing feature too: JSON mode may do.
-        if feature in ("json_schema", "json_object") and status != 404:
+        if feature in ("json_schema", "json_object"):
             return Kind.UNSUPPORTED, feature
         if _UNSUPPORTED.search(about):
             return Kind.UNSUPPORTED, feature or param

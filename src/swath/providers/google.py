@@ -86,7 +86,7 @@ class Google:
         return HttpRequest("POST", url, self.headers(model), encode_json(body))
 
     def model_url(self, model: Model) -> str:
-        return f"{model.base_url.rstrip('/')}/{_resource(model.id)}"
+        return f"{versioned(model.base_url, 'v1beta')}/{_resource(model.id)}"
 
     def headers(self, model: Model) -> dict[str, str]:
         headers = {"content-type": "application/json"}
@@ -228,11 +228,11 @@ class Google:
     # -- what exists --------------------------------------------------------------------
 
     def probe(self, model: Model) -> HttpRequest:
-        url = model.base_url.rstrip("/") + "/models?pageSize=1"
+        url = versioned(model.base_url, "v1beta") + "/models?pageSize=1"
         return HttpRequest("GET", url, self.headers(model))
 
     def list_models(self, model: Model) -> HttpRequest:
-        url = model.base_url.rstrip("/") + "/models?pageSize=1000"
+        url = versioned(model.base_url, "v1beta") + "/models?pageSize=1000"
         return HttpRequest("GET", url, self.headers(model))
 
     def models(self, reply: HttpReply) -> list[ModelInfo]:
@@ -246,6 +246,15 @@ class Google:
             for row in (rows if isinstance(rows, list) else ())
             if isinstance(row, dict) and isinstance(row.get("name"), str)
         ]
+
+
+_VERSION = re.compile(r"/v\d+\w*$")
+
+
+def versioned(base_url: str, version: str) -> str:
+    """The base URL with its version: Google's own clients are given it without."""
+    base = base_url.rstrip("/")
+    return base if _VERSION.search(base) else f"{base}/{version}"
 
 
 def _resource(id: str) -> str:

@@ -158,7 +158,8 @@ def completion(raw: Reply, model: Model) -> Completion:
         )
         fault.usage = usage
         raise fault
-    texts, calls = [], []
+    texts: list[str] = []
+    calls: list[ToolCall] = []
     for part in (candidate.content.parts if candidate.content else None) or ():
         if part.function_call is not None:
             calls.append(call_of(part, part.function_call, len(calls)))

@@ -172,7 +172,7 @@ def completion(
 ) -> Completion:
     """A whole reply. Raises MALFORMED where it has no choice."""
     choice = raw.choices[0] if raw.choices else None
-    message = choice and choice.message
+    message = choice.message if choice is not None else None
     if choice is None or message is None:
         raise failure(Kind.MALFORMED, model, said="it has no choices", request_id=request_id)
     text = text_of(message.content)

@@ -71,7 +71,10 @@ class OpenRouter(OpenAI):
             # The model exists; none of its providers may be used, or has what is asked for.
             if "policy" in text or "guardrail" in text:
                 return Kind.BAD_REQUEST, ""
-            return super().classify(400, fields, said + " (not supported)")
+            if "requested parameters" in text:  # which of them it does not say; most often this
+                return Kind.UNSUPPORTED, "json_schema"
+            if "support" in text:
+                return super().classify(400, fields, said + " (not supported)")
         if status == 429 and "per-day" in text:
             return Kind.QUOTA, ""
         return super().classify(status, fields, said)

@@ -26,7 +26,7 @@ from swath.catalog.model import Model, Secret
 from swath.errors import ConfigError, KeyMissing, Kind, MissingExtra
 from swath.messages import AnyReply, AnyRequest, Embeddings, EmbedRequest, Usage
 from swath.providers.base import HttpReply, HttpRequest, ModelInfo
-from swath.providers.google import Google
+from swath.providers.google import Google, versioned
 from swath.providers.wire import as_dict, failure, loads
 
 _HOST = "https://aiplatform.googleapis.com/v1"
@@ -70,7 +70,7 @@ class Vertex(Google):
 
     def host(self, model: Model) -> str:
         """A location has a host of its own, unless the config names another."""
-        base, location = model.base_url.rstrip("/"), self.location(model)
+        base, location = versioned(model.base_url, "v1"), self.location(model)
         if base != _HOST or location == "global":
             return base
         if location in ("us", "eu"):

@@ -93,7 +93,9 @@ def go_window(headers: Mapping[str, str], what: str) -> Window | None:
 
 
 _KEYLIKE = re.compile(r"\b(?:sk|gsk|AIza|ya29|Bearer)[-_. ]?[\w*.-]{6,}")
-_LONG_QUOTE = re.compile(r"(['\"`])(?:(?!\1).){60,}\1", re.S)
+# What stands in quotes may be the prompt, unless it is a plain name such as 'max_tokens'.
+_NAME = re.compile(r"(?<!\w)(['\"`])([\w.$/:\[\]-]{1,60})\1(?!\w)")
+_QUOTE = re.compile(r"(?<!\w)(['\"`])(?:.*\1|.*)", re.S)
 # Validation errors of pydantic-based servers repeat the input they did not like.
 _ECHO = re.compile(r"['\"]?\binput(?:_value)?['\"]?\s*[:=]")
 
@@ -105,7 +107,8 @@ def repeatable(text: Any, model: Model) -> str:
     text = _ECHO.split(text[:2000], maxsplit=1)[0]
     if model.key:
         text = text.replace(model.key.reveal(), "***")
-    text = _LONG_QUOTE.sub("'…'", _KEYLIKE.sub("***", text))
+    text = _NAME.sub("\0\\2\0", _KEYLIKE.sub("***", text))
+    text = _QUOTE.sub("'…'", text).replace("\0", "'")
     text = " ".join(text.split())
     return text if len(text) <= 240 else text[:239] + "…"
 

@@ -1,4 +1,4 @@
-"""The store's protocol, its rows, and the coding of values that every store shares."""
+"""The store's protocol, its rows, and the coding of values and tables that every store shares."""
 
 from __future__ import annotations
 
@@ -67,10 +67,12 @@ class Store(Protocol):
     """Keyed by `content_hash`. Reads are synchronous and fast; writes are grouped.
 
     All methods are called on one event loop. `put` gives a future that is done once the value is
-    durable: it survives a killed process from then on.
+    durable: it survives a killed process from then on. Every method raises StoreError.
     """
 
-    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, AnyReply]: ...
+    def get_many(self, keys: Sequence[bytes]) -> dict[bytes, AnyReply]:
+        """What is stored under `keys`. A value that this version cannot read is not there."""
+        ...
 
     def put(self, key: bytes, reply: AnyReply) -> asyncio.Future[None]: ...
 
@@ -81,7 +83,11 @@ class Store(Protocol):
         ...
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a SELECT over the tables `calls` and `runs`; sees everything logged before."""
+        """Rows of a SELECT over the tables `calls` and `runs`; sees everything logged before.
+
+        Parameters stand as `?`. SQL that SQLite and Postgres both know: `cached` is a truth value
+        (`WHERE NOT cached`, `count(*) FILTER (WHERE cached)`), times are Unix seconds.
+        """
         ...
 
     def close(self) -> None:
@@ -115,16 +121,38 @@ def compress(value: bytes) -> bytes:
     return value[:1].upper() + _compressor.compress(value[1:])
 
 
-def decode_reply(value: bytes) -> AnyReply:
+_UNREADABLE = (
+    msgspec.DecodeError,
+    zstandard.ZstdError,
+    UnicodeDecodeError,
+    RecursionError,
+    MemoryError,
+)
+
+
+def decode_reply(value: bytes) -> AnyReply | None:
+    """None where another version, or another program, wrote it: the question is asked anew."""
     tag, body = value[:1], value[1:]
-    if tag.isupper():
-        body = _decompressor.decompress(body)
-    if tag in b"cC":
-        return _decode_completion.decode(body)
-    return _decode_embeddings.decode(body)
+    try:
+        if tag.isupper():
+            body = _decompressor.decompress(body)
+        if tag in (b"c", b"C"):
+            return _decode_completion.decode(body)
+        if tag in (b"e", b"E"):
+            return _decode_embeddings.decode(body)
+    except _UNREADABLE:
+        pass
+    return None
 
 
 def columns(row: type[msgspec.Struct]) -> Mapping[str, type]:
     """Name and Python type of each column of a row struct: the tables are made from these."""
     kinds = {"str": str, "int": int, "float": float, "bool": bool}
     return {f.name: kinds[f.type.__name__] for f in msgspec.structs.fields(row)}
+
+
+def table(name: str, row: type[msgspec.Struct], types: Mapping[type, str], end: str = "") -> str:
+    """CREATE TABLE for a row struct. Every column has a default, so that an older version can go
+    on writing to a table that a newer one has widened."""
+    body = ", ".join(f"{column} {types[kind]}" for column, kind in columns(row).items())
+    return f"CREATE TABLE IF NOT EXISTS {name} ({body}{end})"

@@ -1,0 +1,116 @@
+"""What the commands print with. Colours only on a terminal, none where NO_COLOR is set."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+
+def out() -> Console:
+    """Where results go. A pipe has no width: tables in it are as wide as they like to be."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False)
+
+
+def err() -> Console:
+    """Where notes, progress and errors go."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _piped_width() -> int:
+    import os
+
+    return int(os.environ.get("COLUMNS") or 120)
+
+
+def note(text: str) -> None:
+    """A line for the reader, beside the result."""
+    print(text, file=sys.stderr)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+
+
+def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:
+    """A plain table: bold heads, no lines. Columns in `right` hold numbers; those in `wrap` give
+    way where the terminal is narrow."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    for column in columns:
+        made.add_column(
+            column,
+            justify="right" if column in right else "left",
+            no_wrap=column not in wrap,
+            overflow="ellipsis" if column not in wrap else "fold",
+        )
+    return made
+
+
+# -- numbers as people read them
+
+
+def count(n: int, what: str = "", many: str = "") -> str:
+    """1 call, 1,024 calls."""
+    return f"{n:,}" if not what else f"{n:,} {what if n == 1 else many or what + 's'}"
+
+
+def dollars(amount: float | None) -> str:
+    """As many digits as the amount needs: $12.30, $0.0042; a dash where unknown."""
+    if amount is None:
+        return "–"
+    if amount == 0 or amount >= 1:
+        return f"${amount:,.2f}"
+    return f"${amount:.4f}" if amount >= 0.0001 else f"${amount:.2g}"
+
+
+def per_million(amount: float | None) -> str:
+    """A price per million tokens; "free" where it is nothing."""
+    if amount is None:
+        return "–"
+    return "free" if amount == 0 else f"${amount:,.3f}".rstrip("0").rstrip(".")
+
+
+def tokens(n: int | None) -> str:
+    """A context window: 128k, 1M."""
+    if n is None:
+        return "–"
+    if n >= 1_000_000:
+        return f"{n / 1e6:.3g}M"
+    return f"{n / 1000:.0f}k" if n >= 1000 else str(n)
+
+
+def duration(seconds: float) -> str:
+    """0.4 s, 12.5 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    if seconds < 3600:
+        return f"{int(seconds // 60)} min {int(seconds % 60)} s"
+    return f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+
+
+def size(bytes_: int) -> str:
+    return f"{bytes_ / 1e9:.2f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:.0f} MB"
+
+
+def when(at: float) -> str:
+    """Unix time as the reader's clock says it."""
+    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def and_more(shown: Iterable[Any], total: int, hint: str) -> str:
+    """' … and 12 more: hint', or nothing where all is shown."""
+    left = total - len(list(shown))
+    return f"… and {left:,} more: {hint}" if left > 0 else ""

@@ -1,0 +1,1 @@
+"""A lazy table: Polars' own expressions, plus operators that are model calls."""
