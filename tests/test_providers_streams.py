@@ -10,9 +10,10 @@ from swath.providers import provider
 from swath.providers.base import EventStream
 
 from .providers_kit import PERSON, ask, model, sse, streamed
-from .test_providers_anthropic import HAIKU, events
+from .test_providers_anthropic_replies import HAIKU, events
 from .test_providers_google import FLASH, answered
-from .test_providers_openai import NANO, WHOLE, delta
+from .test_providers_openai import NANO, WHOLE
+from .test_providers_openai_streams import delta
 
 cuts = st.lists(st.integers(0, 5000), max_size=40)
 TEXT = "Zwölf Boxkämpfer jagen 🦊 über den Deich.\n\ndata: [DONE]\r\n"

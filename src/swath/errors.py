@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 
 class SwathError(Exception):
-    """The base of all. `hint` says what to do next."""
+    """The base of all. `hint` says what to do next. Where it stopped a frame's run, `run` holds
+    what was done before."""
+
+    run: Any = None
 
     def __init__(self, message: str, *, hint: str = "") -> None:
         super().__init__(message)

@@ -17,19 +17,19 @@ from swath.errors import BudgetReached, Interrupted, SwathError
 
 DEBUG = "--debug"
 OK, ERROR, USAGE, BUDGET, INTERRUPTED = 0, 1, 2, 3, 130
-ISSUES = "https://github.com/swath-ai/swath/issues"
 
 app = typer.Typer(
     name="swath",
     help="Run language models over tables, across many providers, reliably and cheaply.",
-    epilog="Start with: swath demo. Any command: swath COMMAND --help. Add --debug for tracebacks.",
+    epilog="Start with: swath demo. More on each: swath COMMAND --help.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it reads well in any width, and loads in half the time
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
-app.command("enrich")(enrich.enrich)
+app.command("enrich", epilog=enrich.EXAMPLES)(enrich.enrich)
 app.add_typer(models.app, name="models")
 app.command("calls")(calls.calls)
 app.command("runs")(runs.runs)
@@ -89,8 +89,8 @@ def _unexpected(error: Exception, debug: bool) -> int:
             return USAGE
         return _say(f"{message.rstrip('.')}. See: {path} --help", USAGE, debug)
     return _say(
-        f"Something went wrong inside Swath ({type(error).__name__}: {error}). Please report it at "
-        f"{ISSUES} with what `--debug` prints.",
+        f"Something went wrong inside Swath: {type(error).__name__}: {error}. This is a bug: run "
+        "it again with --debug and report what that prints.",
         ERROR,
         debug,
     )

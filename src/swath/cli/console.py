@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
+import os
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -28,8 +30,6 @@ def err() -> Console:
 
 
 def _piped_width() -> int:
-    import os
-
     return int(os.environ.get("COLUMNS") or 120)
 
 
@@ -68,12 +68,15 @@ def count(n: int, what: str = "", many: str = "") -> str:
 
 
 def dollars(amount: float | None) -> str:
-    """As many digits as the amount needs: $12.30, $0.0042; a dash where unknown."""
+    """As many digits as the amount needs: $12.30, $0.0042, $0.000027; a dash where unknown."""
     if amount is None:
         return "–"
     if amount == 0 or amount >= 1:
         return f"${amount:,.2f}"
-    return f"${amount:.4f}" if amount >= 0.0001 else f"${amount:.2g}"
+    if amount >= 0.01:
+        return f"${amount:.4f}"
+    digits = 1 - math.floor(math.log10(amount))
+    return f"${amount:.{digits}f}"
 
 
 def per_million(amount: float | None) -> str:
@@ -93,7 +96,9 @@ def tokens(n: int | None) -> str:
 
 
 def duration(seconds: float) -> str:
-    """0.4 s, 12.5 s, 3 min 20 s, 2 h 5 min."""
+    """40 ms, 12.5 s, 3 min 20 s, 2 h 5 min."""
+    if seconds < 1:
+        return f"{seconds * 1e3:.0f} ms"
     if seconds < 60:
         return f"{seconds:.1f} s"
     if seconds < 3600:
@@ -108,9 +113,3 @@ def size(bytes_: int) -> str:
 def when(at: float) -> str:
     """Unix time as the reader's clock says it."""
     return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def and_more(shown: Iterable[Any], total: int, hint: str) -> str:
-    """' … and 12 more: hint', or nothing where all is shown."""
-    left = total - len(list(shown))
-    return f"… and {left:,} more: {hint}" if left > 0 else ""

@@ -51,6 +51,4 @@ def pull(name: str) -> Path:
     )
     with bar:
         task = bar.add_task(name, total=None)
-        return weights.pull(
-            name, lambda done, total: bar.update(task, completed=done, total=total)
-        )
+        return weights.pull(name, lambda done, total: bar.update(task, completed=done, total=total))

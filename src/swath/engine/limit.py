@@ -55,6 +55,9 @@ class Limiting:
         )
         call.wait += time.perf_counter() - asked
         try:
+            hopeless = call.run.hopeless.get(model.account)
+            if hopeless is not None:  # found out while this call stood in line
+                raise hopeless.again()
             reply = await inner(call)
         except ProviderError as error:
             if error.kind is Kind.THROTTLED:

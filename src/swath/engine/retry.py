@@ -33,9 +33,6 @@ class Retrying:
 
     async def __call__(self, inner: Next, call: Call) -> AnyReply:
         account = call.model.account
-        known = call.run.hopeless.get(account)
-        if known is not None:
-            raise known.again()
         tried = 0
         while True:
             try:
@@ -43,7 +40,7 @@ class Retrying:
             except ProviderError as error:
                 tried += 1
                 if error.kind in FOR_EVERY_CALL:
-                    # No other row of this run can fare better: do not ask again for each of them.
+                    # No other row of this run can fare better: the limit stage turns them away.
                     call.run.hopeless[account] = error
                     raise
                 delay = self._delay(call, error, tried)

@@ -20,7 +20,7 @@ from typing import Any
 
 import polars as pl
 
-from swath.errors import InputError, listing
+from swath.errors import InputError
 from swath.frame.traits import empty
 from swath.operators.base import Operator
 from swath.operators.template import missing
@@ -56,6 +56,7 @@ class Step:
     keeps: bool = True
     mask: pl.Expr | None = None
     span: tuple[int, int] | None = None  # of a limit: offset and length
+    most: int | None = None  # rows that can come out
     renames: dict[str, str] = field(default_factory=dict)
     others: tuple[Plan, ...] = ()
 
@@ -209,8 +210,7 @@ def polars_error(error: Exception, schema: pl.Schema, what: str) -> InputError:
     if isinstance(error, pl.exceptions.ColumnNotFoundError):
         quoted = first.split('"')
         return missing(quoted[1] if len(quoted) > 1 else first, schema.names())
-    hint = listing(schema.names()) if isinstance(error, pl.exceptions.SchemaFieldNotFoundError) else ""
-    return InputError(f"{what}: {first}", hint=hint)
+    return InputError(f"{what}: {first}", hint="Check the columns' types: print(frame.schema).")
 
 
 def row_numbers(table: pl.LazyFrame) -> pl.LazyFrame:
@@ -218,7 +218,7 @@ def row_numbers(table: pl.LazyFrame) -> pl.LazyFrame:
 
 
 def apply_lazily(step: Step, table: pl.LazyFrame, others: list[Any]) -> pl.LazyFrame:
-    """`step` on a table that holds row numbers; where they cannot travel, rows are numbered anew."""
+    """`step` on a table with row numbers; where they cannot travel, rows are numbered anew."""
     if step.keeps and not step.wild:
         return step.apply(table, [pl.col(ROW)], *others)
     return row_numbers(step.apply(table.drop(ROW), [], *others))

@@ -123,6 +123,7 @@ class Execution:
     async def _open(self, plan: Plan) -> pl.LazyFrame | Flow:
         """The plan's table, with row numbers."""
         nodes = plan.nodes
+        table: pl.LazyFrame | Flow
         start, table = _start(plan)
         schemas = _schemas(plan)
         demands: dict[int, Demand] = {}

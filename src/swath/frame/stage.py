@@ -165,7 +165,13 @@ class Stage:
         return pieces
 
     def _submit(
-        self, c: int, request: Request, rows: list[int], pieces: list[Pending], size: int, lane: Lane
+        self,
+        c: int,
+        request: Request,
+        rows: list[int],
+        pieces: list[Pending],
+        size: int,
+        lane: Lane,
     ) -> None:
         key = (c, request.model, request.messages[-1].content)
         job = self._jobs.get(key)

@@ -66,7 +66,7 @@ def select(schema: pl.Schema, exprs: Sequence[pl.Expr]) -> Step:
 
 
 def drop(schema: pl.Schema, columns: Sequence[Any]) -> Step:
-    names = _names(schema, columns)
+    names = column_names(schema, columns)
     return Step(
         kind="drop",
         text=", ".join(names),
@@ -118,6 +118,7 @@ def limit(count: int, offset: int = 0) -> Step:
         apply=lambda table, _: table.slice(offset, count),
         rows=Rows.SUBSET,
         span=(offset, count),
+        most=count,
     )
 
 
@@ -127,6 +128,7 @@ def tail(count: int) -> Step:
         text=str(count),
         apply=lambda table, _: table.tail(count),
         rows=Rows.SUBSET,
+        most=count,
     )
 
 
@@ -140,11 +142,12 @@ def sample(n: int | None, fraction: float | None, seed: int) -> Step:
         text=f"{n}" if n is not None else f"{fraction:.0%}",
         apply=lambda table, _: table.filter(chosen),
         rows=Rows.SUBSET,
+        most=n,
     )
 
 
 def unique(schema: pl.Schema, subset: Sequence[Any] | None, keep: str) -> Step:
-    names = schema.names() if subset is None else _names(schema, subset)
+    names = schema.names() if subset is None else column_names(schema, subset)
     strategy: Any = "first" if keep == "any" else keep
     return Step(
         kind="unique",
@@ -156,7 +159,7 @@ def unique(schema: pl.Schema, subset: Sequence[Any] | None, keep: str) -> Step:
 
 
 def explode(schema: pl.Schema, columns: Sequence[Any]) -> Step:
-    names = _names(schema, columns)
+    names = column_names(schema, columns)
     step = Step(
         kind="explode",
         text=", ".join(names),
@@ -171,7 +174,7 @@ def explode(schema: pl.Schema, columns: Sequence[Any]) -> Step:
 
 
 def unnest(schema: pl.Schema, columns: Sequence[Any]) -> Step:
-    names = _names(schema, columns)
+    names = column_names(schema, columns)
     made: list[str] = []
     for name in names:
         dtype = schema[name]
@@ -259,11 +262,11 @@ def _plain(expr: pl.Expr) -> bool:
     )
 
 
-def _names(schema: pl.Schema, columns: Sequence[Any]) -> list[str]:
+def column_names(schema: pl.Schema, columns: Sequence[Any]) -> list[str]:
     names: list[str] = []
     for item in columns:
         if isinstance(item, list | tuple):
-            names += _names(schema, item)
+            names += column_names(schema, item)
         elif is_selector(item):
             names += expand_selector(schema, item)
         elif isinstance(item, pl.Expr) and not wild(item):
@@ -279,7 +282,5 @@ def _names(schema: pl.Schema, columns: Sequence[Any]) -> list[str]:
 
 
 def _short(exprs: Sequence[pl.Expr]) -> str:
-    text = ", ".join(
-        f"{e.meta.output_name(raise_if_undetermined=False) or e}" for e in exprs[:6]
-    )
+    text = ", ".join(f"{e.meta.output_name(raise_if_undetermined=False) or e}" for e in exprs[:6])
     return text + (", …" if len(exprs) > 6 else "")

@@ -2,4 +2,42 @@
 
 Adding one is a new file with a subclass of `base.Operator`, and its test: the plan, the optimizer
 and the executor know an operator only by what `base` declares.
+
+The public functions load when they are first used: `Quote` and schemas serve those who never open
+a table. They share their names with the files they live in, hence the module class, which binds
+the function where an import would bind the file.
 """
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from swath.operators.quote import Quote as Quote
+
+if TYPE_CHECKING:
+    from swath.operators.classify import classify as classify
+    from swath.operators.extract import extract as extract
+    from swath.operators.map import map as map
+    from swath.operators.predicate import predicate as predicate
+
+__all__ = ["Quote", "classify", "extract", "map", "predicate"]
+_FUNCTIONS = frozenset({"classify", "extract", "map", "predicate"})
+
+
+class _Functions(ModuleType):
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in _FUNCTIONS and isinstance(value, ModuleType):
+            value = getattr(value, name)
+        super().__setattr__(name, value)
+
+    def __getattr__(self, name: str) -> Any:
+        if name not in _FUNCTIONS:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        import_module(f"{self.__name__}.{name}")
+        return self.__dict__[name]
+
+
+sys.modules[__name__].__class__ = _Functions

@@ -6,6 +6,7 @@ A name is a column, or a path into a struct column (`{triage.summary}`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import polars as pl
 
@@ -46,9 +47,9 @@ def path(name: str, schema: pl.Schema) -> tuple[str, pl.Expr]:
     if name in schema:
         return name, as_text(pl.col(name), schema[name])
     root, *fields = name.split(".")
-    dtype = schema.get(root)
-    if dtype is None:
+    if root not in schema:
         raise missing(name, schema.names())
+    dtype: Any = schema[root]
     expr = pl.col(root)
     for field in fields:
         inner = dict(dtype) if isinstance(dtype, pl.Struct) else {}

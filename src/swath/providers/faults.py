@@ -36,7 +36,8 @@ _REFUSED = re.compile(
     r"|invalid_prompt|usage polic|flagged as potentially"
 )
 _NO_MODEL = re.compile(
-    r"not a valid model|(?:no such|unknown|invalid) model\b|\bmodel .{0,80}(?:does not exist|not found)"
+    r"not a valid model|(?:no such|unknown|invalid) model\b"
+    r"|\bmodel .{0,80}(?:does not exist|not found)"
 )
 _UNSUPPORTED = re.compile(
     r"unsupported|not supported|n[o']t support|unrecognized (?:request )?argument"

@@ -92,7 +92,7 @@ def go_window(headers: Mapping[str, str], what: str) -> Window | None:
     return Window(number(limit), number(remaining), reset)
 
 
-_KEYLIKE = re.compile(r"\b(?:sk|gsk|AIza|ya29|Bearer)[-_. ]?[\w*.-]{6,}")
+_KEYLIKE = re.compile(r"(?:sk-|gsk_|AIza|ya29\.|Bearer )[\w*.-]{6,}")
 # What stands in quotes may be the prompt, unless it is a plain name such as 'max_tokens'.
 _NAME = re.compile(r"(?<!\w)(['\"`])([\w.$/:\[\]-]{1,60})\1(?!\w)")
 _QUOTE = re.compile(r"(?<!\w)(['\"`])(?:.*\1|.*)", re.S)
@@ -104,13 +104,13 @@ def repeatable(text: Any, model: Model) -> str:
     """The part of a provider's message that may be shown: no key, no prompt, one short line."""
     if not isinstance(text, str):
         return ""
-    text = _ECHO.split(text[:2000], maxsplit=1)[0]
+    shown: str = _ECHO.split(text[:2000], maxsplit=1)[0]
     if model.key:
-        text = text.replace(model.key.reveal(), "***")
-    text = _NAME.sub("\0\\2\0", _KEYLIKE.sub("***", text))
-    text = _QUOTE.sub("'…'", text).replace("\0", "'")
-    text = " ".join(text.split())
-    return text if len(text) <= 240 else text[:239] + "…"
+        shown = shown.replace(model.key.reveal(), "***")
+    shown = _NAME.sub("\0\\2\0", _KEYLIKE.sub("***", shown))
+    shown = _QUOTE.sub("'…'", shown).replace("\0", "'")
+    shown = " ".join(shown.split())
+    return shown if len(shown) <= 240 else shown[:239] + "…"
 
 
 def kind_of_status(status: int) -> Kind:

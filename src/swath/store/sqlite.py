@@ -14,8 +14,6 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from swath.errors import StoreError
 from swath.store.base import CallRow, RunRow, columns, table
 from swath.store.grouped import Batch, GroupedStore

@@ -1,0 +1,166 @@
+"""`swath demo`: real speeches enriched by the local model, with no key and no config."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from swath.cli import console
+
+if TYPE_CHECKING:
+    import polars as pl
+    from rich.table import Table
+
+    from swath.session import Session
+
+FOLDER = Path("swath-demo")
+SHOWN = 6  # speeches on the screen
+HOSTED = (  # what the same work would cost at models that people know
+    ("openai", "gpt-5-mini"),
+    ("anthropic", "claude-haiku-4-5"),
+    ("google", "gemini-2.5-flash"),
+)
+CONFIG = """\
+# The demo's config. Models of your own: see docs/config.md.
+default_model = "local"
+
+[models.local]
+provider = "local"
+"""
+
+
+def demo(
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N speeches.")
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ALIAS", help="A model of your own config, in place of the local one."
+        ),
+    ] = None,
+) -> None:
+    """Enrich real speeches with the local model: no key needed.
+
+    Writes swath-demo/debates.parquet, .csv and .jsonl. The first run fetches the model's weights
+    (491 MB); a second run makes no call at all.
+    """
+    from swath import demo as definition
+    from swath.cli.report import lines
+    from swath.cli.weights import ensure
+    from swath.session import Session
+
+    FOLDER.mkdir(exist_ok=True)
+    session = Session() if model else Session(_config(), check=False)
+    with session:
+        alias = model or session.models.default
+        ensure(session.models[alias])
+        table = definition.speeches(limit)
+        console.note(
+            f"{console.count(table.height, 'speech', 'speeches')} of the European Parliament, read "
+            f"by {session.models[alias].id}{' on this machine' if not model else ''}."
+        )
+        run = definition.enriched(table, alias).run(session=session, name="demo")
+        files = _write(run.table)
+        _show(run.table, files)
+        for line in lines(run):
+            print(line)
+        _price(table, alias, session)
+    print(f"Written: {', '.join(files)}")
+    if not model:
+        print(f"Go on there: cd {FOLDER}; swath calls; swath enrich --help")
+
+
+def _config() -> Path:
+    """A folder of its own with a config and a store: whatever is configured around it, a second
+    run finds the first one's answers."""
+    path = FOLDER / "swath.toml"
+    if not path.exists():
+        path.write_text(CONFIG, "utf-8")
+    return path
+
+
+def _write(table: pl.DataFrame) -> list[str]:
+    paths = [str(FOLDER / f"debates.{ending}") for ending in ("parquet", "csv", "jsonl")]
+    table.write_parquet(paths[0])
+    table.write_csv(paths[1])
+    table.write_ndjson(paths[2])
+    return paths
+
+
+def _show(table: pl.DataFrame, files: list[str]) -> None:
+    """A few speeches, each with what was found in it, and the topics of all."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    screen = console.out()
+    grid = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 1, 0))
+    grid.add_column(width=26)
+    grid.add_column()
+    for row in table.head(SHOWN).iter_rows(named=True):
+        who = Text(row["speaker"], style="bold")
+        who.append(f"\n{row['debate']}, {row['date']}", style="not bold dim")
+        said = Text()
+        said.append(row["topic"] or "no topic", style="cyan")
+        said.append("  ")
+        said.append(row["stance"] or "", style=_STANCES.get(row["stance"] or "", ""))
+        said.append(f"\n{row['claim'] or 'nothing was extracted'}")
+        said.append(f"\n“{row['quote'] or ''}”", style="italic dim")
+        grid.add_row(who, said)
+    screen.print()
+    screen.print(Padding(grid, (0, 0, 0, 1)), width=min(screen.width, 100))
+    if table.height > SHOWN:
+        screen.print(f" … and {table.height - SHOWN} more in {files[0]}\n", style="dim")
+    screen.print(Padding(_topics(table), (0, 0, 1, 1)))
+
+
+_STANCES = {"for": "green", "against": "red", "mixed": "yellow"}
+
+
+def _topics(table: pl.DataFrame) -> Table:
+    """How many speeches there are on each topic, and how many of them are for and against."""
+    import polars as pl
+
+    stance = pl.col("stance")
+    groups = (
+        table.drop_nulls("topic")
+        .group_by("topic")
+        .agg(pl.len(), *((stance == name).sum().alias(name) for name in _STANCES))
+        .sort("len", "topic", descending=[True, False])
+    )
+    made = console.table("topic", "speeches", *_STANCES, "", right=("speeches", *_STANCES))
+    for row in groups.iter_rows(named=True):
+        bar = "".join(f"[{colour}]{'█' * row[name]}[/]" for name, colour in _STANCES.items())
+        counts = (str(row[name] or "") for name in _STANCES)
+        made.add_row(row["topic"], str(row["len"]), *counts, bar)
+    return made
+
+
+def _price(table: pl.DataFrame, alias: str, session: Session) -> None:
+    """What the answers took, at the prices of hosted models. Counted from the stored answers, so
+    that a second run says the same."""
+    from swath import demo as definition
+    from swath.catalog import prices
+    from swath.messages import Usage
+
+    async def stored() -> Usage:
+        total = Usage()
+        for _, operator in definition.enriched(table, alias).plan.operators():
+            requests = [r for r in operator.requests(table, alias) if r is not None]
+            for reply in session.engine.lookup(requests):
+                total += reply.usage if reply is not None else Usage()
+        return total
+
+    usage = session.call(stored())
+    named = []
+    for provider, name in HOSTED:
+        price = prices.price(provider, name)
+        if price is not None:
+            named.append(f"{console.dollars(price.cost(usage))} at {name}")
+    print(
+        f"The same {usage.input_tokens:,} tokens in and {usage.output_tokens:,} out would cost "
+        f"{', '.join(named)} (prices of {prices.catalogue_date()})."
+    )

@@ -1,0 +1,203 @@
+"""`swath enrich`: one model column added to a table."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from swath.cli import console
+from swath.cli.options import ConfigPath
+
+EXAMPLES = """\b
+swath enrich tickets.csv -c text --classify card,loan,other -o labelled.csv
+swath enrich tickets.csv -c text --extract schema.py:Triage -o triage.parquet --max-cost 1
+swath enrich tickets.csv --map "Answer this customer: {text}" --model fast | head -3
+"""
+
+if TYPE_CHECKING:
+    from swath.cli.tables import Target
+    from swath.frame import Frame
+    from swath.frame.result import FrameRun
+    from swath.operators.base import Operator
+    from swath.session import Session
+
+
+def enrich(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="IN", help="csv, tsv, json, jsonl, parquet or arrow; - reads JSON lines or CSV."
+        ),
+    ],
+    column: Annotated[
+        str | None, typer.Option("--column", "-c", metavar="NAME", help="The column with the text.")
+    ] = None,
+    extract: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SCHEMA", help="Typed fields: schema.py:Class (Pydantic), or schema.json."
+        ),
+    ] = None,
+    classify: Annotated[
+        str | None,
+        typer.Option(
+            metavar="LABELS",
+            help="One label: card,loan,other; or a JSON file of labels and what they mean.",
+        ),
+    ] = None,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--map", metavar="PROMPT", help="An answer: 'Summarize {text}', {…} naming columns."
+        ),
+    ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="The new column. [default: after the operator]"),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ALIAS", help="Or several with commas: the first is asked, the others step in."
+        ),
+    ] = None,
+    out: Annotated[
+        str, typer.Option("--out", "-o", metavar="FILE", help="By its ending; - prints JSON lines.")
+    ] = "-",
+    where: Annotated[
+        str | None, typer.Option(metavar="SQL", help="Only these rows: \"lang = 'en'\".")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Only the first N rows.")
+    ] = None,
+    max_cost: Annotated[
+        float | None, typer.Option(min=0, metavar="DOLLARS", help="Never spend more than this.")
+    ] = None,
+    report: Annotated[
+        str | None, typer.Option(metavar="FILE", help="Write what happened, as JSON.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the plan and its cost; spend nothing.")
+    ] = False,
+    trial: Annotated[
+        int | None, typer.Option("--try", metavar="N", min=1, help="Run N rows, estimate the rest.")
+    ] = None,
+    config: ConfigPath = None,
+) -> None:
+    """Add a column that a model fills, row by row.
+
+    A row that fails is empty in the new column, and named at the end. Running the same again pays
+    only for what is missing: also after Ctrl-C (exit status 130) or a budget (3).
+    """
+    from swath.cli import tables
+    from swath.cli.report import Report
+    from swath.cli.weights import ensure
+    from swath.session import Session
+
+    if sum(given is not None for given in (extract, classify, prompt)) != 1:
+        raise typer.BadParameter("give exactly one of --extract, --classify and --map")
+    if prompt is None and column is None:
+        raise typer.BadParameter("give --column, the column with the text")
+    target = tables.Target(out, source)
+    written = Report(report, source)
+    operator = _operator(column, extract, classify, prompt, model)
+    name = name or _name(operator)
+    frame = _frame(tables.read(source), where, limit, name, operator)
+    with Session(config) as session:
+        aliases = [alias.strip() for alias in model.split(",")] if model else []
+        for alias in aliases or [session.models.default]:
+            ensure(session.models[alias])
+        if dry_run:
+            print(frame.explain(session=session))
+        elif trial is not None:
+            _try(frame, trial, session)
+        else:
+            _run(frame, target, written, max_cost, session)
+
+
+def _operator(
+    column: str | None,
+    extract: str | None,
+    classify: str | None,
+    prompt: str | None,
+    model: str | None,
+) -> Operator:
+    from swath import operators
+    from swath.cli import schemas
+
+    aliases: Any = [alias.strip() for alias in model.split(",")] if model else None
+    if prompt is not None:
+        if "{" not in prompt and column is not None:
+            prompt = f"{prompt}\n\n{{{column}}}"
+        return operators.map(prompt, model=aliases)
+    assert column is not None
+    if extract is not None:
+        return operators.extract(column, schemas.load(extract), model=aliases)
+    assert classify is not None
+    return operators.classify(column, schemas.labels(classify), model=aliases)
+
+
+def _name(operator: Operator) -> str:
+    shape = getattr(operator, "shape", None)
+    if operator.kind == "extract" and shape is not None:
+        return str(shape.schema.name).lower()
+    return {"classify": "label", "map": "answer"}.get(operator.kind, operator.kind)
+
+
+def _frame(
+    frame: Frame, where: str | None, limit: int | None, name: str, operator: Operator
+) -> Frame:
+    import polars as pl
+
+    from swath.errors import InputError
+
+    if where is not None:
+        try:
+            condition = pl.sql_expr(where)
+        except pl.exceptions.PolarsError as error:
+            raise InputError(
+                f"--where is no SQL condition: {str(error).splitlines()[0]}",
+                hint="For example --where \"length(text) > 20 AND lang = 'en'\".",
+            ) from None
+        frame = frame.filter(condition)
+    if name in frame.columns:
+        raise InputError(
+            f"The table already has a column '{name}'.", hint="Give the new one another --name."
+        )
+    if limit is not None:
+        frame = frame.limit(limit)
+    return frame.with_columns(**{name: operator})
+
+
+def _run(
+    frame: Frame, target: Target, report: Any, max_cost: float | None, session: Session
+) -> None:
+    from swath.errors import BudgetReached, Interrupted, SwathError
+
+    try:
+        run: FrameRun = target.stream(frame)(max_cost=max_cost, session=session, name=report.name)
+    except SwathError as stop:
+        partial: FrameRun | None = getattr(stop, "run", None)
+        if partial is not None:
+            report.write(partial)
+            if isinstance(stop, BudgetReached | Interrupted) and partial.table.height:
+                target.save(partial.table)
+                rows = console.count(partial.table.height, "row")
+                console.note(f"Wrote the {rows} that were ready to {target.name}.")
+            report.summarize(partial)
+        raise
+    if target.path is None:
+        target.save(run.table)
+    else:
+        console.note(f"Wrote {console.count(run.metrics.rows, 'row')} to {target.name}.")
+    report.write(run)
+    report.summarize(run)
+
+
+def _try(frame: Frame, rows: int, session: Session) -> None:
+    from swath.frame.display import rich_table
+
+    trial = frame.try_rows(rows, session=session)
+    console.out().print(rich_table(trial.table))
+    print(str(trial).removeprefix(str(trial.table)).strip())

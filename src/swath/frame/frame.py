@@ -1,0 +1,407 @@
+"""`Frame`: a lazy, immutable table. Polars' methods, plus operators that are model calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from swath.errors import InputError
+from swath.frame import steps, writers
+from swath.frame.plan import Ask, Cache, Keep, Node, Plan, Slot
+from swath.frame.result import FrameRun, Settings, Sink, collected, launch
+from swath.frame.traits import expressions, reads
+from swath.operators.base import Operator
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from swath.frame.explanation import Explanation
+    from swath.frame.trial import Trial
+    from swath.session import Session
+
+Path = str | os.PathLike[str]
+
+
+class Frame:
+    """Nothing runs until it is asked for: `show`, `collect`, `run`, `write_…`. Each method gives a
+    new frame; the source is never changed. A wrong column, type or schema is an error at once."""
+
+    __slots__ = ("_plan",)
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @property
+    def schema(self) -> pl.Schema:
+        """Names and types, known before anything runs."""
+        return self._plan.schema
+
+    @property
+    def columns(self) -> list[str]:
+        return self.schema.names()
+
+    # -- rows
+
+    def filter(self, *conditions: Any, **equal: Any) -> Frame:
+        """Rows for which every condition holds: Polars expressions, or `sw.predicate(…)`.
+
+        A row whose condition is null, or whose call failed, is left out."""
+        plan = self._plan
+        for condition in conditions:
+            if isinstance(condition, Operator):
+                plan = plan.then(self._keep(plan, condition))
+            else:
+                for mask in expressions([condition], "filter"):
+                    plan = plan.then(steps.filter_(plan.schema, mask))
+        for name, value in equal.items():
+            plan = plan.then(steps.filter_(plan.schema, pl.col(name) == value))
+        return Frame(plan)
+
+    @staticmethod
+    def _keep(plan: Plan, operator: Operator) -> Keep:
+        if operator.dtype != pl.Boolean:
+            raise InputError(
+                f"{operator.describe()} gives {operator.dtype}, and a filter needs true or false.",
+                hint="Use sw.predicate(…), or make a column and filter by it.",
+            )
+        taken = {name for name, _ in plan.operators()}
+        name = "predicate"
+        while name in taken or name in plan.schema:
+            number = int(name.partition("_")[2] or 1) + 1
+            name = f"predicate_{number}"
+        return Keep(name, operator, operator.reads(plan.schema))
+
+    def sort(
+        self, *by: Any, descending: bool | Sequence[bool] = False, nulls_last: bool = False
+    ) -> Frame:
+        """Rows in order; equal ones keep theirs."""
+        return self._then(steps.sort(self.schema, by, descending, nulls_last))
+
+    def limit(self, n: int = 10) -> Frame:
+        """The first `n` rows. No model is asked about more than that needs."""
+        return self._then(steps.limit(n))
+
+    head = limit
+
+    def slice(self, offset: int, length: int) -> Frame:
+        return self._then(steps.limit(length, offset))
+
+    def tail(self, n: int = 10) -> Frame:
+        return self._then(steps.tail(n))
+
+    def sample(
+        self, n: int | None = None, *, fraction: float | None = None, seed: int = 0
+    ) -> Frame:
+        """`n` rows, or a share of them, in their order; the same rows for the same seed."""
+        return self._then(steps.sample(n, fraction, seed))
+
+    def unique(self, subset: Any = None, *, keep: str = "first") -> Frame:
+        """One row for each distinct one, in order."""
+        names = None if subset is None else [subset] if isinstance(subset, str) else list(subset)
+        return self._then(steps.unique(self.schema, names, keep))
+
+    def drop_nulls(self, *columns: Any) -> Frame:
+        """Rows without a null in `columns` (in any, where none is named)."""
+        names = steps.column_names(self.schema, columns) or self.columns
+        return self.filter(pl.all_horizontal([pl.col(name).is_not_null() for name in names]))
+
+    # -- columns
+
+    def with_columns(self, *exprs: Any, **named: Any) -> Frame:
+        """More columns: Polars expressions, and operators by name:
+
+        .with_columns(triage=sw.extract("text", Triage), length=pl.col("text").str.len_chars())
+        """
+        for item in exprs:
+            if isinstance(item, Operator):
+                raise InputError(
+                    f"{item.describe()} needs a name for its column.",
+                    hint="Write .with_columns(name=…).",
+                )
+        plain = expressions(exprs, "with_columns")
+        asked: list[tuple[str, Operator]] = []
+        for name, value in named.items():
+            if isinstance(value, Operator):
+                asked.append((name, value))
+            else:
+                expr = value if isinstance(value, pl.Expr) else pl.lit(value)
+                plain.append(expr.alias(name))
+        schema = self.schema
+        step = steps.with_columns(schema, plain) if plain else None
+        if not asked:
+            return self._then(*([step] if step else []))
+        read = frozenset[str]().union(*(op.reads(schema) for _, op in asked))
+        ask = Ask(tuple(asked), read)
+        if step is None:
+            return self._then(ask)
+        order = list(dict.fromkeys([*schema.names(), *_in_order(step.after(schema), named, asked)]))
+        # All see the table as it was: whichever overwrites what the other reads comes second.
+        if not step.writes & (ask.reads | ask.writes):
+            return Frame(self._plan.then(step, ask, order=order))
+        if not ask.writes & (step.reads | step.writes):
+            return Frame(self._plan.then(ask, step, order=order))
+        raise InputError(
+            "One with_columns both changes and reads "
+            f"{', '.join(map(repr, sorted(step.writes & (ask.reads | ask.writes))))}.",
+            hint="Write two calls of with_columns, in the order that is meant.",
+        )
+
+    def select(self, *exprs: Any, **named: Any) -> Frame:
+        """Only these columns: names, Polars expressions, and operators by name."""
+        asked = {name: value for name, value in named.items() if isinstance(value, Operator)}
+        if asked:
+            hidden = {f"{name}": value for name, value in asked.items()}
+            others = {
+                name: pl.col(name) if name in asked else value for name, value in named.items()
+            }
+            return self.with_columns(**hidden).select(*exprs, **others)
+        chosen = expressions(exprs, "select")
+        for name, value in named.items():
+            expr = value if isinstance(value, pl.Expr) else pl.lit(value)
+            chosen.append(expr.alias(name))
+        return self._then(steps.select(self.schema, chosen))
+
+    def drop(self, *columns: Any) -> Frame:
+        return self._then(steps.drop(self.schema, columns))
+
+    def rename(self, mapping: Mapping[str, str]) -> Frame:
+        return self._then(steps.rename(self.schema, dict(mapping)))
+
+    def explode(self, *columns: Any) -> Frame:
+        """A row for each element of a list column."""
+        return self._then(steps.explode(self.schema, columns))
+
+    def unnest(self, *columns: Any) -> Frame:
+        """A struct's fields as columns of their own."""
+        return self._then(steps.unnest(self.schema, columns))
+
+    # -- tables
+
+    def join(
+        self,
+        other: Any,
+        on: Any = None,
+        how: steps.How = "inner",
+        *,
+        left_on: Any = None,
+        right_on: Any = None,
+        suffix: str = "_right",
+    ) -> Frame:
+        """With another frame, or anything `sw.frame` takes; rows in this table's order."""
+        from swath.frame.readers import frame
+
+        left = _listed(on if left_on is None else left_on)
+        right = _listed(on if right_on is None else right_on)
+        if (not left or len(left) != len(right)) and how != "cross":
+            raise InputError(
+                "A join needs the columns to join on, as many on each side.",
+                hint="Give on='id', or left_on= and right_on=.",
+            )
+        plan = frame(other).plan
+        return self._then(steps.join(self.schema, plan, left, right, how, suffix))
+
+    def group_by(self, *by: Any) -> GroupBy:
+        """Groups in the order in which they first occur; then `.agg(…)` or `.len()`."""
+        return GroupBy(self, expressions(by, "group_by"))
+
+    def cache(self) -> Frame:
+        """The table up to here is computed once and kept in memory for later runs."""
+        return self._then(Cache(Slot()))
+
+    # -- before anything is spent
+
+    def explain(
+        self, *, rules: Mapping[str, bool] | None = None, session: Session | None = None
+    ) -> Explanation:
+        """The plan, the calls, tokens, dollars and minutes it would take, and what each rule did.
+        Reads a sample of the source; asks no model."""
+        from swath.frame.estimate import explain
+
+        return explain(self._plan, rules=rules, session=session)
+
+    def try_rows(self, n: int = 10, *, session: Session | None = None, **settings: Any) -> Trial:
+        """Run on `n` rows spread over the source, and what all of them would then take, with 90%
+        intervals. What is bought here is not bought again."""
+        from swath.frame.trial import try_rows
+
+        return try_rows(self._plan, n, session=session, **settings)
+
+    # -- running
+
+    def run(
+        self,
+        *,
+        max_cost: float | None = None,
+        limit: int | None = None,
+        progress: bool | Callable[[Any], None] | None = None,
+        rules: Mapping[str, bool] | None = None,
+        session: Session | None = None,
+        name: str = "frame",
+    ) -> FrameRun:
+        """Run all of it: `.table`, `.errors`, `.metrics`.
+
+        `max_cost` in dollars is never passed: BudgetReached then carries what was bought, and the
+        same call with more goes on from there. `progress`: True or False for a bar (by default on
+        a terminal), or a callable. `rules={"pushdown": False}` switches rules of the optimizer
+        off. `name` is the run's in `swath runs`.
+        """
+        frame = self if limit is None else self.limit(limit)
+        return launch(frame._plan, Settings(name, max_cost, progress, rules, session))
+
+    def collect(self, **settings: Any) -> pl.DataFrame:
+        """The table. Settings as for `run`. Warns where cells failed: `run` tells which."""
+        run = self.run(**settings)
+        if run.errors.height:
+            _warn(run)
+        return run.table
+
+    def iter_batches(self, rows: int = 1000, **settings: Any) -> Iterator[pl.DataFrame]:
+        """The table in pieces of at most `rows` rows, after it has run."""
+        yield from self.run(**settings).table.iter_slices(rows)
+
+    def show(self, n: int = 5, **settings: Any) -> None:
+        """Print the first `n` rows of the result; asks only what they need."""
+        from swath.frame.display import show
+
+        show(self.run(limit=n, **{"progress": False, **settings}))
+
+    def write_parquet(self, path: Path, **settings: Any) -> FrameRun:
+        """Into a Parquet file. Settings as for `run`; others go to Polars' writer."""
+        return self._write(path, writers.parquet, pl.scan_parquet, settings)
+
+    def write_csv(self, path: Path, **settings: Any) -> FrameRun:
+        """Into CSV: a struct's fields become columns `name.field`, lists JSON text."""
+        return self._write(path, writers.csv, pl.scan_csv, settings)
+
+    def write_jsonl(self, path: Path, **settings: Any) -> FrameRun:
+        """Into JSON lines: one object per row."""
+        return self._write(path, writers.jsonl, pl.scan_ndjson, settings)
+
+    def write_json(self, path: Path, **settings: Any) -> FrameRun:
+        """Into one JSON array."""
+        return self._write(path, writers.json, lambda p: pl.read_json(p).lazy(), settings)
+
+    def write_ipc(self, path: Path, **settings: Any) -> FrameRun:
+        """Into an Arrow IPC (Feather) file."""
+        return self._write(path, writers.ipc, pl.scan_ipc, settings)
+
+    def _write(
+        self,
+        path: Path,
+        how: Callable[..., Any],
+        read: Callable[[Any], pl.LazyFrame],
+        settings: dict[str, Any],
+    ) -> FrameRun:
+        target = writers.writable(path)
+        ours = {k: settings.pop(k) for k in list(settings) if k in _RUN_SETTINGS}
+        limit = ours.pop("limit", None)
+        plan = (self if limit is None else self.limit(limit))._plan
+
+        def sink(spool: Any) -> Callable[[], pl.DataFrame]:
+            writers.write(spool, target, lambda rows, file: how(rows, file, **settings))
+            return lambda: read(target).collect()
+
+        chosen: Sink = sink
+        return launch(plan, Settings(**ours), chosen)
+
+    # -- out
+
+    def to_pandas(self, **settings: Any) -> pd.DataFrame:
+        """The result as a pandas table (needs `swath[pandas]`)."""
+        table = self.collect(**settings)
+        try:
+            return table.to_pandas()
+        except ModuleNotFoundError:
+            from swath.errors import MissingExtra
+
+            raise MissingExtra("to_pandas", "pandas") from None
+
+    def to_arrow(self, **settings: Any) -> Any:
+        """The result as a PyArrow table (needs `swath[pandas]`)."""
+        table = self.collect(**settings)
+        try:
+            return table.to_arrow()
+        except ModuleNotFoundError:
+            from swath.errors import MissingExtra
+
+            raise MissingExtra("to_arrow", "pandas") from None
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """Any Arrow library can read a frame; that runs it."""
+        return self.collect().__arrow_c_stream__(requested_schema)
+
+    def __repr__(self) -> str:
+        columns = ", ".join(f"{name}: {dtype}" for name, dtype in self.schema.items())
+        return f"Frame[{columns}]\n{self._plan}"
+
+    def _repr_html_(self) -> str:
+        from swath.frame.display import html
+
+        return html(self)
+
+    def __bool__(self) -> bool:
+        raise InputError("A frame is neither true nor false.", hint="Collect it first.")
+
+    def _then(self, *nodes: Node) -> Frame:
+        return Frame(self._plan.then(*nodes))
+
+
+class GroupBy:
+    """`frame.group_by(…)`, waiting for what to compute."""
+
+    def __init__(self, frame: Frame, keys: list[pl.Expr]) -> None:
+        reads(keys, frame.schema)
+        self._frame = frame
+        self._keys = keys
+
+    def agg(self, *exprs: Any, **named: Any) -> Frame:
+        for item in (*exprs, *named.values()):
+            if isinstance(item, Operator):
+                raise InputError(
+                    f"{item.describe()} looks at one row and cannot stand in agg.",
+                    hint="Ask per row first, then aggregate the column.",
+                )
+        aggs = [*expressions(exprs, "agg"), *(e.alias(name) for name, e in named.items())]
+        return self._frame._then(steps.aggregate(self._frame.schema, self._keys, aggs))
+
+    def len(self, name: str = "len") -> Frame:
+        return self.agg(pl.len().alias(name))
+
+
+_RUN_SETTINGS = ("max_cost", "limit", "progress", "rules", "session", "name")
+
+
+def _in_order(
+    made: pl.Schema, named: Mapping[str, Any], asked: list[tuple[str, Operator]]
+) -> list[str]:
+    """New columns as they were written: unnamed ones, then named ones, operators among them."""
+    names = {name for name, _ in asked}
+    return [n for n in made if n not in named and n not in names] + list(named)
+
+
+def _listed(columns: Any) -> list[Any]:
+    if columns is None:
+        return []
+    return list(columns) if isinstance(columns, list | tuple) else [columns]
+
+
+def _warn(run: FrameRun) -> None:
+    import warnings
+
+    kinds = run.errors["kind"].value_counts(sort=True)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows())
+    warnings.warn(
+        f"{run.errors.height} cells failed and are null ({told}); "
+        ".run() in place of .collect() gives .errors, which names them.",
+        stacklevel=3,
+    )
+
+
+__all__ = ["Frame", "GroupBy", "collected"]

@@ -1,0 +1,244 @@
+"""`FrameRun`: what a run gave, and how a run is carried out from the caller's thread."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from swath.engine.run import Metrics, ModelMetrics, Run
+from swath.errors import BudgetReached, Interrupted, SwathError
+from swath.frame.optimize import Done, optimize
+from swath.frame.plan import Ask, Keep, Plan, Rows, Step
+from swath.frame.progress import Progress, wanted
+from swath.frame.run_local import Execution, Failure, Trace
+from swath.frame.spool import Spool
+from swath.operators.base import Operator
+
+if TYPE_CHECKING:
+    from swath.session import Session
+
+ERRORS = pl.Schema(
+    {
+        "row": pl.Int64(),
+        "column": pl.String(),
+        "model": pl.String(),
+        "kind": pl.String(),
+        "reason": pl.String(),
+    }
+)
+GRACE = 2.0  # seconds that calls under way are given after Ctrl-C: they are paid for
+
+Sink = Callable[[Spool], pl.DataFrame | Callable[[], pl.DataFrame]]
+"""What becomes of the rows: the table itself, or how to read it back from where it was written."""
+
+
+@dataclass
+class FrameRun:
+    """A run, whole or stopped early.
+
+    `errors` has a line per cell that failed: `row` (0-based, in the source; in the table after the
+    last join or group_by where there is one), `column`, `model`, `kind`, `reason`. `status` is
+    done, budget, interrupted or failed. `notes` says what was done differently from what was
+    asked, and how often.
+    """
+
+    id: str
+    status: str
+    metrics: Metrics
+    errors: pl.DataFrame
+    by_model: dict[str, ModelMetrics]
+    notes: dict[str, int]
+    rules: list[Done]
+    _table: pl.DataFrame | Callable[[], pl.DataFrame] = field(repr=False)
+
+    @property
+    def table(self) -> pl.DataFrame:
+        """The rows; read back from the file where a `write_…` wrote them."""
+        if not isinstance(self._table, pl.DataFrame):
+            self._table = self._table()
+        return self._table
+
+    def __repr__(self) -> str:
+        m = self.metrics
+        return (
+            f"FrameRun({self.status}: {m.rows:,} rows, {m.failed:,} failed, {m.calls:,} calls, "
+            f"{m.cached:,} from the store, {m.input_tokens:,} tokens in, {m.output_tokens:,} out, "
+            f"${m.cost_usd:.4f}, {m.seconds:.1f} s)"
+        )
+
+    def _repr_html_(self) -> str:
+        html = self.table._repr_html_()
+        return f"<p><small>{repr(self)[9:-1]}</small></p>{html}"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How to run: see `Frame.run`."""
+
+    name: str = "frame"
+    max_cost: float | None = None
+    progress: Any = None
+    rules: Mapping[str, bool] | None = None
+    session: Session | None = None
+    trace: Trace | None = None
+
+
+def collected(spool: Spool) -> pl.DataFrame:
+    return spool.table()
+
+
+def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
+    """Run `plan` on the session's loop and wait.
+
+    Raises BudgetReached, Interrupted, or the error that stopped the run, each with `run`: the rows
+    that were complete. Models that do not exist or have no key are found before anything is spent.
+    """
+    session = _session(plan, settings)
+    check_models(plan, session)
+    optimized, rules = optimize(plan, settings.rules, model_cost(session))
+    run = Run(settings.name, max_cost=settings.max_cost)
+    show, end_show = wanted(settings.progress if plan.asks else False)
+    progress = Progress(run, expected=_expected(optimized), on_show=show)
+    execution = Execution(
+        session.engine, session.models, session.models.default, run, progress, settings.trace
+    )
+
+    async def journey() -> FrameRun:
+        status = "failed"
+        session.engine.begin(run)
+        try:
+            spool = await execution.collect(optimized)
+            await execution.settle()
+            stopped = execution.stopped
+            status = _status(stopped)
+            finish = collected if stopped is not None else sink
+            table = await asyncio.to_thread(finish, spool)
+            return _result(execution, status, rules, table, plan)
+        finally:
+            execution.cancel()
+            await execution.settle()
+            execution.close()
+            session.engine.end(run, status)
+            progress.show(last=True)
+
+    future = session.submit(journey())
+    try:
+        result = _wait(future, session, execution)
+    finally:
+        end_show()
+    stopped = execution.stopped
+    if stopped is None:
+        return result
+    if isinstance(stopped, SwathError):
+        stopped.run = result
+    raise stopped
+
+
+def _session(plan: Plan, settings: Settings) -> Session:
+    from swath.session import current
+
+    return settings.session or current()
+
+
+def _wait(
+    future: concurrent.futures.Future[FrameRun], session: Session, execution: Execution
+) -> FrameRun:
+    """The result; Ctrl-C lets calls under way land, a second one or a while without end them."""
+    try:
+        return future.result()
+    except KeyboardInterrupt:
+        pass
+
+    async def tell(what: Callable[[], None]) -> None:
+        what()
+
+    why = Interrupted("Stopped.")
+    session.submit(tell(lambda: execution.stop(why)))
+    try:
+        return future.result(timeout=GRACE)
+    except (KeyboardInterrupt, concurrent.futures.TimeoutError):
+        session.submit(tell(execution.cancel))
+        return future.result(timeout=60)
+
+
+def _status(stopped: Exception | None) -> str:
+    if stopped is None:
+        return "done"
+    if isinstance(stopped, BudgetReached):
+        return "budget"
+    return "interrupted" if isinstance(stopped, Interrupted) else "failed"
+
+
+def _result(
+    execution: Execution,
+    status: str,
+    rules: list[Done],
+    table: pl.DataFrame | Callable[[], pl.DataFrame],
+    plan: Plan,
+) -> FrameRun:
+    run = execution.run
+    errors = error_table(execution.failures)
+    metrics = run.finish()
+    stages = execution.progress.stages
+    metrics.rows = stages[0].completed if stages else _height(table)
+    metrics.failed = errors["row"].n_unique()
+    metrics.ok = max(metrics.rows - metrics.failed, 0)
+    return FrameRun(run.id, status, metrics, errors, run.by_model, run.notes, rules, table)
+
+
+def _height(table: pl.DataFrame | Callable[[], pl.DataFrame]) -> int:
+    return table.height if isinstance(table, pl.DataFrame) else 0
+
+
+def error_table(failures: list[Failure]) -> pl.DataFrame:
+    return pl.DataFrame(failures, schema=ERRORS, orient="row").sort(
+        "row", "column", maintain_order=True
+    )
+
+
+def check_models(plan: Plan, session: Session) -> None:
+    """Raises UnknownModel or KeyMissing for any alias that the plan names."""
+    for _, operator in plan.operators():
+        for alias in aliases(operator, session.models.default):
+            session.models[alias]
+
+
+def aliases(operator: Operator, default: str) -> tuple[str, ...]:
+    """Those that can be told without looking at rows."""
+    first = operator.model if isinstance(operator.model, str) else None
+    if operator.model is None:
+        first = default
+    return (*([first] if first else []), *operator.fallback)
+
+
+def model_cost(session: Session) -> Callable[[Operator], float]:
+    """Dollars of a question about a text of 1,000 characters; a free model counts as very cheap,
+    so that the length of the question decides among free ones."""
+
+    def cost(operator: Operator) -> float:
+        names = aliases(operator, session.models.default)
+        model = session.models[names[0]] if names else None
+        size = 1000 + sum(len(m.content) for m in operator.ask("", "").messages)
+        price = 1e-6 if model is None or model.price is None else max(model.price.input, 1e-6)
+        return size * price
+
+    return cost
+
+
+def _expected(plan: Plan) -> int | None:
+    """Rows that will reach the first model, where that is known without reading."""
+    rows = plan.source.rows
+    for node in plan.nodes:
+        if rows is None or isinstance(node, Ask | Keep):
+            break
+        if isinstance(node, Step) and node.span is not None:
+            offset, length = node.span
+            rows = max(min(rows - offset, length), 0)
+        elif node.rows is not Rows.SAME and not (isinstance(node, Step) and node.kind == "sort"):
+            rows = None
+    return rows
