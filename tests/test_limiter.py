@@ -142,6 +142,42 @@ def test_a_limit_lower_than_the_config_says_is_found_too() -> None:
     assert quota.refused_share < 0.05
 
 
+@pytest.mark.parametrize("share", [0.1, 0.2, 0.4])
+@pytest.mark.parametrize("rpm", [None, 60_000])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_random_refusals_do_not_slow_a_run_down_for_ever(
+    share: float, rpm: float | None, seed: int
+) -> None:
+    """Of 4,000 calls of 50 ms, 64 at a time: 3 s without refusals."""
+
+    async def go() -> float:
+        limiter = Limiter(concurrency=64, rpm=rpm)
+        rows = iter(range(4000))
+
+        async def work() -> None:
+            for _ in rows:
+                while True:
+                    grant = await limiter.acquire()
+                    await asyncio.sleep(0.002)
+                    refused = random.random() < share
+                    alone = 0.0
+                    if refused:
+                        alone = grant.refused(0.01)
+                    else:
+                        await asyncio.sleep(0.05)
+                        grant.accepted()
+                    grant.release()
+                    if not refused:
+                        break
+                    await asyncio.sleep(alone)
+
+        await asyncio.gather(*(work() for _ in range(128)))
+        return asyncio.get_running_loop().time()
+
+    random.seed(seed)
+    assert run(go()) < 60
+
+
 def test_after_a_refusal_one_call_tries_the_water() -> None:
     """While the provider refuses everything, calls go out one at a time and ever more slowly."""
 

@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator, Coroutine, Iterator, Mapping, Sequenc
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from swath import waiting
 from swath.catalog.models import Models
 from swath.config import Config, load
 from swath.engine import Engine, Run
@@ -90,7 +91,7 @@ class Session:
 
         future = self.submit(watched())
         try:
-            return future.result()
+            return waiting.result(future)
         except KeyboardInterrupt:
             future.cancel()
             ended.wait(timeout=30)

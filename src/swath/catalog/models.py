@@ -118,9 +118,10 @@ class Models(Mapping[str, Model]):
 
         self.require_key(name)
         variable, key = self.key(section)
+        catalogued = (section.provider, section.model, section.base_url or "")
         price, source = section.price, "config"
         if price is None:
-            price = prices.price(section.provider, section.model)
+            price = prices.price(*catalogued)
             source = f"catalogue of {prices.catalogue_date()}" if price else "unknown"
         return {
             "base_url": (section.base_url or provider(section.provider).base_url).rstrip("/"),
@@ -131,10 +132,8 @@ class Models(Mapping[str, Model]):
             "deadline": section.deadline,
             "price": price,
             "price_source": source,
-            "context_window": section.context_window
-            or prices.context_window(section.provider, section.model),
-            "max_output_tokens": section.max_output_tokens
-            or prices.max_output(section.provider, section.model),
+            "context_window": section.context_window or prices.context_window(*catalogued),
+            "max_output_tokens": section.max_output_tokens or prices.max_output(*catalogued),
         }
 
 

@@ -144,11 +144,15 @@ def search(
 @lru_cache(4096)
 def find(provider: str, model_id: str, base_url: str = "") -> Entry | None:
     """The entry for a model id as a config writes it: dated (`gpt-4o-2024-08-06`) or not."""
-    name = _provider_at(base_url) if base_url else _CATALOGUE_NAMES.get(provider, provider)
-    if name is None:
-        return None
-    one = _provider(name)
     id = model_id.lower().removeprefix("models/")
+    name = _provider_at(base_url) if base_url else None
+    if name is None:
+        # An address that nobody knows: a gateway before the provider, which charges its prices,
+        # or a server of one's own, which has models with open weights.
+        if base_url and "oss" in id:
+            return None
+        name = _CATALOGUE_NAMES.get(provider, provider)
+    one = _provider(name)
     models = [*one.models, *(m for lender in one.lenders for m in _provider(lender).models)]
     exact = next((m for m in models if m.entry.id == id), None)
     found = exact or next((m for m in models if _matches(m.match, id)), None)

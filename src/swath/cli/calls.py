@@ -10,6 +10,8 @@ from swath.cli import console
 from swath.cli.options import ConfigPath, Json, ledger, nothing_yet
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from swath.store import Store
 
 COLUMNS = (
@@ -109,7 +111,7 @@ def _explain(store: Store, run: str | None, model: str | None, failed: bool) -> 
     console.note("No call failed." if failed else "There are no calls yet.")
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
+def _table(rows: list[dict[str, Any]]) -> Table:
     numbers = ("in", "out", "cost", "time")
     made = console.table(
         "when", "run", "column", "model", "status", *numbers, right=numbers, wrap=("column",)
@@ -119,7 +121,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
         if row["tries"] > 1:
             status += f", {row['tries']} tries"
         made.add_row(
-            console.when(row["at"])[5:],
+            console.when(row["at"]),
             row["run"][:6],
             row["label"],
             row["model"],
@@ -132,7 +134,7 @@ def _table(rows: list[dict[str, Any]]) -> Any:
     return made
 
 
-def by_model(totals: list[dict[str, Any]]) -> Any:
+def by_model(totals: list[dict[str, Any]]) -> Table:
     """Totals, one line a model."""
     numbers = ("calls", "stored", "failed", "tokens in", "out", "cost", "mean time")
     made = console.table("model", *numbers, right=numbers)

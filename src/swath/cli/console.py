@@ -8,18 +8,23 @@ import os
 import sys
 from collections.abc import Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+PIPED = 160  # columns
+
 
 def out() -> Console:
-    """Where results go. A pipe has no width: tables in it are as wide as they like to be."""
+    """Where results go. A pipe has no width: tables in it are given room, one row a line."""
     from rich.console import Console
 
-    return Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False)
+    if sys.stdout.isatty():
+        return Console(highlight=False)
+    return Console(width=int(os.environ.get("COLUMNS") or PIPED), highlight=False)
 
 
 def err() -> Console:
@@ -27,10 +32,6 @@ def err() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, soft_wrap=True)
-
-
-def _piped_width() -> int:
-    return int(os.environ.get("COLUMNS") or 120)
 
 
 def note(text: str) -> None:
@@ -48,7 +49,9 @@ def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) ->
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    made = Table(box=SIMPLE_HEAD, pad_edge=False, header_style="bold", show_edge=False)
+    made = Table(
+        box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True, header_style="bold", show_edge=False
+    )
     for column in columns:
         made.add_column(
             column,
@@ -83,7 +86,9 @@ def per_million(amount: float | None) -> str:
     """A price per million tokens; "free" where it is nothing."""
     if amount is None:
         return "–"
-    return "free" if amount == 0 else f"${amount:,.3f}".rstrip("0").rstrip(".")
+    if amount == 0:
+        return "free"
+    return f"${amount:,.2f}" if round(amount, 2) == amount else f"${amount:,.4f}".rstrip("0")
 
 
 def tokens(n: int | None) -> str:
@@ -107,9 +112,19 @@ def duration(seconds: float) -> str:
 
 
 def size(bytes_: int) -> str:
-    return f"{bytes_ / 1e9:.2f} GB" if bytes_ >= 1e9 else f"{bytes_ / 1e6:.0f} MB"
+    """120 kB, 491 MB, 1.12 GB."""
+    if bytes_ >= 1e9:
+        return f"{bytes_ / 1e9:.2f} GB"
+    return f"{bytes_ / 1e6:.0f} MB" if bytes_ >= 1e6 else f"{bytes_ / 1e3:.0f} kB"
+
+
+def place(path: Path) -> str:
+    """A path as people write it: ~ for home."""
+    home = Path.home()
+    return f"~/{path.relative_to(home)}" if path.is_relative_to(home) else str(path)
 
 
 def when(at: float) -> str:
-    """Unix time as the reader's clock says it."""
-    return datetime.fromtimestamp(at).strftime("%Y-%m-%d %H:%M:%S")
+    """Unix time as the reader's clock says it: 12:05:15 today, 11-23 12:05 before."""
+    then = datetime.fromtimestamp(at)
+    return then.strftime("%H:%M:%S" if then.date() == datetime.now().date() else "%m-%d %H:%M")

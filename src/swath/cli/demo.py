@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FOLDER = Path("swath-demo")
 SHOWN = 6  # speeches on the screen
 HOSTED = (  # what the same work would cost at models that people know
-    ("openai", "gpt-5-mini"),
+    ("openai", "gpt-4.1-mini"),
     ("anthropic", "claude-haiku-4-5"),
     ("google", "gemini-2.5-flash"),
 )

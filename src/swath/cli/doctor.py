@@ -93,7 +93,11 @@ def _config(settings: Config) -> Finding:
             "config", NOTE, "no swath.toml here or above: the local model is all there is"
         )
     models = console.count(len(settings.models), "model")
-    return Finding("config", GOOD, f"{settings.path}: {models}, default '{settings.default_model}'")
+    return Finding(
+        "config",
+        GOOD,
+        f"{console.place(settings.path)}: {models}, default '{settings.default_model}'",
+    )
 
 
 def _store(session: Session) -> Finding:
@@ -103,7 +107,11 @@ def _store(session: Session) -> Finding:
         return Finding("store", GOOD, "PostgreSQL, reachable and writable")
     rows = session.engine.store.query("SELECT count(*) AS n FROM calls")
     calls = console.count(rows[0]["n"], "call")
-    return Finding("store", GOOD, f"{path}: writable, {console.size(path.stat().st_size)}, {calls}")
+    return Finding(
+        "store",
+        GOOD,
+        f"{console.place(path)}: writable, {console.size(path.stat().st_size)}, {calls}",
+    )
 
 
 def _models(session: Session) -> list[Finding]:
@@ -144,8 +152,8 @@ def _remote(model: Model, outcome: Exception | None) -> Finding:
 def _price(model: Model) -> str:
     if model.price is None:
         return "price unknown (set price = { input = …, output = … } to use --max-cost)"
-    cost = f"{console.dollars(model.price.input)} in, {console.dollars(model.price.output)} out"
-    return f"{cost} per million tokens ({model.price_source})"
+    read, written = (console.per_million(p) for p in (model.price.input, model.price.output))
+    return f"{read} in and {written} out per million tokens ({model.price_source})"
 
 
 def _limits(model: Model) -> str:
@@ -174,8 +182,7 @@ def _local(model: Model, missing: str) -> Finding:
         path = weights.find(model.id)
     except SwathError as error:
         return Finding(model.alias, missing, f"local {model.id}: {error}")
+    size = console.size(path.stat().st_size)
     return Finding(
-        model.alias,
-        GOOD,
-        f"local {model.id}: weights at {path} ({console.size(path.stat().st_size)}), free",
+        model.alias, GOOD, f"local {model.id}: weights at {console.place(path)} ({size}), free"
     )

@@ -113,6 +113,7 @@ def enrich(
         elif trial is not None:
             _try(frame, trial, session)
         else:
+            _reach(session, aliases or [session.models.default])
             _run(frame, target, written, max_cost, session)
 
 
@@ -168,6 +169,29 @@ def _frame(
     if limit is not None:
         frame = frame.limit(limit)
     return frame.with_columns(**{name: operator})
+
+
+def _reach(session: Session, aliases: list[str]) -> None:
+    """Raises ProviderError where no model that may answer can be reached: said at once, and not
+    after minutes of trying again for each row."""
+    from swath.errors import Kind, ProviderError
+
+    chain = [name for alias in aliases for name in (alias, *session.models[alias].fallback)]
+    if not session.config.check_keys or any(session.models[n].provider == "local" for n in chain):
+        return
+    outcomes = session.call(session.probe(list(dict.fromkeys(chain))))
+    lost = [
+        outcome
+        for outcome in outcomes.values()
+        if isinstance(outcome, ProviderError) and outcome.kind is Kind.CONNECTION
+    ]
+    if len(lost) == len(outcomes):
+        model = session.models[aliases[0]]
+        raise ProviderError(
+            Kind.CONNECTION,
+            f"'{aliases[0]}' cannot be reached at {model.base_url}: {lost[0].message}",
+            hint="Is the server running, and base_url right? See: swath doctor",
+        )
 
 
 def _run(

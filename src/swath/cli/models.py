@@ -10,10 +10,10 @@ from swath.cli import console
 from swath.cli.options import ConfigPath, Json
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from swath.catalog.models import Models
     from swath.catalog.prices import Entry
-
-SHOWN = 30
 
 app = typer.Typer(
     help="Models: those of the config, then the catalogue. `list` and `pull`: local weights.",
@@ -42,7 +42,7 @@ def models(
     free: Annotated[bool, typer.Option("--free", help="Only models that cost nothing.")] = False,
     search: Annotated[str, typer.Option(metavar="TEXT", help="Text in the id or the name.")] = "",
     everything: Annotated[
-        bool, typer.Option("--all", help=f"All of them, not only the first {SHOWN}.")
+        bool, typer.Option("--all", help="Every model of the catalogue.")
     ] = False,
     as_json: Json = False,
     config: ConfigPath = None,
@@ -82,20 +82,19 @@ def models(
             }
         )
         return
-    narrowed = any((provider, max_price, min_context, modality, free, search))
-    screen = console.out()
-    if not narrowed:
-        screen.print(_aliases(configured))
-        screen.print()
     if not found:
         raise InputError("No model fits all of that.", hint="Ask for less, or leave a filter out.")
-    shown = found if everything or narrowed else found[:SHOWN]
-    screen.print(_catalogue(shown))
-    screen.print()
-    rest = len(found) - len(shown)
-    more = f" {rest:,} more: narrow it down (swath models --help) or add --all." if rest else ""
+    narrowed = any(f not in (None, False, "") for f in (provider, max_price, min_context, search))
+    screen = console.out()
+    if narrowed or modality or free:
+        screen.print(_catalogue(found))
+    else:
+        screen.print(_aliases(configured))
+        screen.print()
+        screen.print(_catalogue(found) if everything else _providers(found))
+    more = "" if everything or narrowed else " One provider: swath models --provider NAME."
     screen.print(
-        f"Dollars per million tokens. Catalogue: {prices.catalogue_source()}.{more}", style="dim"
+        f"\nDollars per million tokens. Catalogue: {prices.catalogue_source()}.{more}", style="dim"
     )
 
 
@@ -118,7 +117,7 @@ def _configured(models: Models) -> list[dict[str, Any]]:
         elif key or (section.base_url is not None and section.api_key_env is None):
             state = "key set" if key else "no key needed"
         else:
-            state = f"{variable} not set"
+            state = f"no {variable}"
         window = section.context_window
         if local and not weights.is_path(section.model):
             window = window or weights.lookup(section.model).context_window
@@ -138,9 +137,10 @@ def _configured(models: Models) -> list[dict[str, Any]]:
     return rows
 
 
-def _aliases(rows: list[dict[str, Any]]) -> Any:
+def _aliases(rows: list[dict[str, Any]]) -> Table:
+    numbers = ("in", "out", "context")
     made = console.table(
-        "name", "provider", "model", "in", "out", "context", "state", right=("in", "out", "context")
+        "name", "provider", "model", *numbers, "state", right=numbers, wrap=("model",)
     )
     for row in rows:
         made.add_row(
@@ -157,9 +157,10 @@ def _aliases(rows: list[dict[str, Any]]) -> Any:
     return made
 
 
-def _catalogue(entries: list[Entry]) -> Any:
+def _catalogue(entries: list[Entry]) -> Table:
+    numbers = ("in", "out", "context")
     made = console.table(
-        "provider", "model", "in", "out", "context", "kind", right=("in", "out", "context")
+        "provider", "model", *numbers, "kind", right=numbers, wrap=("model", "kind")
     )
     for entry in entries:
         price = entry.price
@@ -172,6 +173,28 @@ def _catalogue(entries: list[Entry]) -> Any:
             ", ".join(entry.modalities),
         )
     return made
+
+
+def _providers(entries: list[Entry]) -> Table:
+    """A line for each provider: how many models, at what price, with how much context."""
+    numbers = ("models", "free", "in, from", "to", "context, to")
+    made = console.table("provider", *numbers, right=numbers)
+    for provider in dict.fromkeys(entry.provider for entry in sorted(entries, key=_by_provider)):
+        own = [entry for entry in entries if entry.provider == provider]
+        paid = [entry.price.input for entry in own if entry.price and entry.price.input]
+        made.add_row(
+            provider,
+            console.count(len(own)),
+            str(sum(entry.price is not None and not entry.price.input for entry in own) or ""),
+            console.per_million(min(paid, default=None)),
+            console.per_million(max(paid, default=None)),
+            console.tokens(max((entry.context_window or 0 for entry in own), default=0) or None),
+        )
+    return made
+
+
+def _by_provider(entry: Entry) -> str:
+    return entry.provider
 
 
 def _row(entry: Entry) -> dict[str, Any]:
@@ -223,7 +246,10 @@ def list_weights(as_json: Json = False) -> None:
         )
     screen = console.out()
     screen.print(made)
-    screen.print(f"\nFetch one with: swath models pull NAME. They lie in {weights.cache_dir()}.")
+    screen.print(
+        f"\nFetch one with: swath models pull NAME. They lie in "
+        f"{console.place(weights.cache_dir())}."
+    )
 
 
 @app.command("pull")

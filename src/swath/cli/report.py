@@ -70,5 +70,5 @@ def lines(run: FrameRun) -> list[str]:
         f" {m.input_tokens:,} tokens in, {m.output_tokens:,} out."
         f" {console.dollars(m.cost_usd)}, {console.duration(m.seconds)}."
     )
-    said += [f"Note: {text} ({count:,} times)" for text, count in run.notes.items()]
+    said += [f"Note: {text}, {console.count(n, 'time')}." for text, n in run.notes.items()]
     return said

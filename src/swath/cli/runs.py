@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from swath.cli import console
 from swath.cli.calls import TOTALS, by_model
 from swath.cli.options import ConfigPath, Json, ledger, nothing_yet
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 COLUMNS = (
     "id, name, at, status, rows, ok, failed, calls, cached, retries, input_tokens,"
@@ -50,13 +53,13 @@ def runs(
     screen.print("\nOne run's calls: swath calls --run ID", style="dim")
 
 
-def _table(rows: list[dict[str, Any]]) -> Any:
+def _table(rows: list[dict[str, Any]]) -> Table:
     numbers = ("rows", "failed", "calls", "stored", "cost", "time")
     made = console.table("when", "id", "name", "status", *numbers, right=numbers, wrap=("name",))
     for row in rows:
         made.add_row(
-            console.when(row["at"])[5:],
-            row["id"],
+            console.when(row["at"]),
+            row["id"][:8],
             row["name"],
             row["status"],
             console.count(row["rows"]),

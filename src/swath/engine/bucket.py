@@ -7,7 +7,7 @@ from math import inf
 
 from swath.providers.base import Window
 
-EXPLORE = 1.15  # growth of the pace per second while the burst is being found
+EXPLORE = 1.15  # growth of the pace per second while burst or rate are being found
 CREEP, CREEP_TIME = 0.02, 4.0  # then by 2% after 4 s without a refusal, 50% after 20 s
 MARGIN = 0.99  # share of a stated rate that is used: clocks differ
 MEMORY = 60.0  # seconds of refusals that the estimate looks back on
@@ -26,10 +26,11 @@ class Bucket:
         self.level = 1.0
         self.boost = 1.0
         self.exploring = True
+        self.met = False  # the rate was met from below, not guessed from above
         self.granted = 0.0  # ever
         self.turned_away = 0.0  # of these
         self.empties: deque[_Empty] = deque(maxlen=64)
-        self.stamp = now
+        self.stamp = self.steady_since = now
         self.busy_since, self.accepted_before = now, 0.0
         if per_minute is not None:
             self.state(per_minute, now)
@@ -57,12 +58,10 @@ class Bucket:
         if waiting:
             if self.exploring:
                 self.boost *= EXPLORE**passed
-            elif self.empties:
-                since = (now - self.empties[-1].when) / CREEP_TIME
-                limit = self.ceiling / self.rate
-                self.boost = min(1 + CREEP * since * since, max(limit, 1.0))
             else:
-                self.boost = 1.0
+                since = now - self.steady_since
+                creep = 1 + CREEP * (since / CREEP_TIME) ** 2 if self.met else EXPLORE**since
+                self.boost = min(creep, max(self.ceiling / self.rate, 1.0))
         self.level = min(self.level + self.rate * self.boost * passed, max(self.burst, self.level))
 
     def delay(self, amount: float) -> float:
@@ -106,39 +105,65 @@ class Bucket:
             if empty.granted >= granted_then:
                 empty.accepted -= amount
 
+    def let_go(self, now: float) -> None:
+        """Refusals were not about speed: forget what was concluded from them."""
+        self.refill(now, waiting=False)
+        self.empties.clear()
+        self.rate = self.ceiling
+        self.exploring = True
+        self.boost = 1.0
+        self.after_idling(now)
+
     def refused(self, now: float) -> None:
         """The provider's bucket is empty now."""
         self.refill(now, waiting=False)
         accepted = self.granted - self.turned_away
-        busy, lately = now - self.busy_since, accepted - self.accepted_before
         if self.exploring and self.ceiling < inf:
-            self.burst = max(self.ceiling, lately - self.rate * busy, 1.0)
+            flowed = self.rate * (now - self.busy_since)
+            self.burst = max(self.ceiling, self.accepted_lately - flowed, 1.0)
         while self.empties and now - self.empties[0].when > MEMORY:
             self.empties.popleft()
-        measured = inf
-        if self.empties and now - self.empties[0].when > 0.2:
-            first = self.empties[0]
-            measured = max(accepted - first.accepted, 1.0) / (now - first.when)
-        if self.ceiling < inf:
-            # Stated, and still refused: no burst at all, or others share it, or it is less.
-            if not self.exploring:
-                self.rate = max(self.rate * 0.985, self.ceiling * 0.9)
-            if len(self.empties) >= 3 and measured < 0.9 * self.ceiling:
-                self.rate = measured
-        elif measured < inf:
-            self.rate = measured
-        elif self.rate == inf:  # the first refusal ever: half of what went lately
-            if lately < 1:
-                return  # nothing was accepted yet, so nothing is known of the rate
-            self.rate = lately / max(busy, 1.0) / 2
+        if self.rate >= 0.9 * self.ceiling:  # stated, and still refused: no burst at all, perhaps
+            self.rate = max(self.rate * 0.985, self.ceiling * 0.9)
         else:
-            self.rate /= 2
-        if self.ceiling == inf:
-            self.burst = max(self.rate, 1.0)
+            # Met on the way up. A rate that was met before is believed for the most part.
+            least = self.rate * 0.97 if self.met else 0.0
+            self.rate = min(max(self._measured(accepted, now) or self.rate, least), self.ceiling)
         self.empties.append(_Empty(now, self.granted, accepted))
         self.exploring = False
+        self.met = True
+        self.emptied(now)
+
+    def _measured(self, accepted: float, now: float) -> float:
+        """Between two moments at which the bucket was empty, what flowed in was accepted; at least,
+        since a bucket that was full in between has run over."""
+        if not self.empties or now - self.empties[0].when <= 0.2:
+            return 0.0
+        first = self.empties[0]
+        return max(accepted - first.accepted, 1.0) / (now - first.when)
+
+    def pace(self, rate: float, now: float) -> None:
+        """Go at `rate` from now on, at most at the stated one."""
+        self.refill(now, waiting=False)
+        self.rate = min(rate, self.ceiling)
+        self.exploring = self.met = False
+        self.emptied(now)
+
+    def emptied(self, now: float) -> None:
+        if self.ceiling == inf and self.rate < inf:
+            self.burst = max(self.rate, 1.0)
+        self.steady_since = now
         self.boost = 1.0
         self.level = 0.0
+
+    @property
+    def accepted_lately(self) -> float:
+        """Accepted, or still under way, in this busy period."""
+        return self.granted - self.turned_away - self.accepted_before
+
+    def lately(self, now: float) -> float:
+        """The same per second."""
+        return self.accepted_lately / max(now - self.busy_since, 0.5)
 
 
 class _Empty:

@@ -61,7 +61,7 @@ class Limiting:
             reply = await inner(call)
         except ProviderError as error:
             if error.kind is Kind.THROTTLED:
-                grant.refused(error.retry_after, error.limits)
+                error.retry_after = grant.refused(error.retry_after, error.limits)
             else:
                 grant.accepted(limits=error.limits)
             grant.release()

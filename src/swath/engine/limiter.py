@@ -8,9 +8,7 @@ the reply's rate-limit headers, from the config, or from refusals:
   The pace therefore starts at the stated rate and grows by 15% a second until the first refusal
   shows that the provider's bucket is empty: a handful of refusals buys the whole burst.
 - *Unknown rate.* The window of calls in flight doubles every round trip, as TCP's slow start does,
-  until the first refusal. Between two moments at which the provider's bucket was empty it has
-  accepted exactly what flowed in: so the number accepted, over the time between refusals, is the
-  rate. The pace then creeps up, slowly at first, so that a raised limit is found.
+  until the first refusal. Then pacing.py finds the rate, or that there is none.
 - *After a refusal* the gate shuts for `Retry-After` (else a growing pause with jitter), then one
   probe goes out, and only when it is not refused do the others follow, at the pace: no stampede.
   Refusals of calls sent before the gate shut belong to the same episode and change nothing.
@@ -24,6 +22,7 @@ from collections import deque
 from math import inf
 
 from swath.engine.bucket import Bucket
+from swath.engine.pacing import Pacing
 from swath.errors import Kind, ProviderError
 from swath.providers.base import RateLimits, Window
 
@@ -62,9 +61,10 @@ class Grant:
             limiter.output_tokens.give_back(less_out)
         limiter.took(self, limits)
 
-    def refused(self, retry_after: float | None, limits: RateLimits | None = None) -> None:
-        """The provider said 429: too fast."""
-        self.limiter.turned_away(self, retry_after, limits)
+    def refused(self, retry_after: float | None, limits: RateLimits | None = None) -> float:
+        """The provider said 429: too fast. Gives the seconds that this call is to wait by itself
+        before it stands in line again: 0 where the limiter makes all of them wait."""
+        return self.limiter.turned_away(self, retry_after, limits)
 
     def release(self) -> None:
         """The call no longer counts as in flight."""
@@ -98,7 +98,6 @@ class Limiter:
         self.concurrency = concurrency
         self.window = float(min(concurrency, FIRST_WINDOW) if slow_start else concurrency)
         self.in_flight = 0
-        self.refusals = 0  # episodes
         self._waiting: deque[tuple[asyncio.Future[Grant], float, float]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._shut_since = -inf  # when the gate last shut
@@ -106,6 +105,7 @@ class Limiter:
         self._probing = False
         self._misses = 0  # refused probes in a row
         self._last_grant = now
+        self._pacing = Pacing(self.requests, now)
         self._patience = patience  # seconds of nothing but refusals until calls fail
         self._last_taken = now
 
@@ -200,6 +200,7 @@ class Limiter:
 
     def took(self, grant: Grant, limits: RateLimits | None) -> None:
         self._last_taken = self.loop.time()
+        self._pacing.accepted(grant.sent, self._last_taken)
         if self.window < self.concurrency:
             self.window += 1
         if limits is not None:
@@ -209,7 +210,7 @@ class Limiter:
 
     def turned_away(
         self, grant: Grant, retry_after: float | None, limits: RateLimits | None
-    ) -> None:
+    ) -> float:
         now = self.loop.time()
         amounts = (1.0, grant.input + grant.output, grant.input, grant.output)
         for bucket, amount, mark in zip(self.buckets, amounts, grant.marks, strict=True):
@@ -219,18 +220,20 @@ class Limiter:
         if grant.sent < self._shut_since and not grant.probe:
             if retry_after is not None:
                 self._shut_until = max(self._shut_until, now + min(retry_after, LONGEST_PAUSE))
-            return
+            return 0.0
         pause = PAUSE
         if grant.probe:  # still the same episode: it says nothing new of the rate
             grant.probe = self._probing = False
             self._misses += 1
             pause = min(PAUSE * 2**self._misses, LONGEST_PAUSE)
         else:
-            self.refusals += 1
-            for bucket in self._blamed(limits):
-                bucket.refused(now)
-                if bucket.ceiling < inf:
-                    pause = min(pause, max(1.0 / bucket.rate, 0.02))
+            blamed = self._blamed(limits)
+            if blamed is not self.requests:
+                blamed.refused(now)
+            elif not self._pacing.refused(grant.sent, now):
+                return retry_after if retry_after is not None else PAUSE * random.uniform(0.2, 1)
+            if blamed.ceiling < inf:
+                pause = min(pause, max(1.0 / blamed.rate, 0.02))
         wait = pause * random.uniform(0.5, 1.0) if retry_after is None else retry_after
         self._shut_since = now
         self._shut_until = now + wait
@@ -240,34 +243,33 @@ class Limiter:
                 if not turn.done():
                     turn.set_exception(self._starvation())
         self.pump()
+        return 0.0
 
     def _starved(self) -> bool:
         """Refused for too long; but one call at a time may still try."""
         now = self.loop.time()
-        return (
-            now < self._shut_until
-            and self._misses > 3
-            and now - self._last_taken > (self._patience)
+        if now >= self._shut_until:
+            return False
+        refused_for = now - self._last_taken
+        return self._shut_until - now > self._patience or (
+            self._misses > 3 and refused_for > self._patience
         )
 
     def _starvation(self) -> ProviderError:
         return ProviderError(
             Kind.THROTTLED,
-            f"every call was refused as too fast for {self._patience:.0f} s.",
+            f"refuses every call as too fast, for longer than {self._patience:.0f} s.",
             charged=False,
             hint="Another program may use up the quota: lower rpm or tpm, or run again later.",
         )
 
-    def _blamed(self, limits: RateLimits | None) -> list[Bucket]:
+    def _blamed(self, limits: RateLimits | None) -> Bucket:
         """The bucket that ran dry: as the headers tell, else the emptiest with a known limit."""
-        windows = _windows(limits)
-        dry = [b for b, w in zip(self.buckets, windows, strict=True) if w and w.remaining == 0]
-        if dry:
-            return dry
-        known = [b for b in self.buckets if b.rate < inf]
-        if not known:
-            return [self.requests]
-        return [min(known, key=lambda b: b.level / b.burst)]
+        for bucket, window in zip(self.buckets, _windows(limits), strict=True):
+            if window is not None and window.remaining == 0:
+                return bucket
+        known = [b for b in self.buckets if b.ceiling < inf]
+        return min(known, key=lambda b: b.level / b.burst) if known else self.requests
 
     def _hints(self, grant: Grant, limits: RateLimits) -> None:
         now = self.loop.time()

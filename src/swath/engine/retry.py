@@ -66,7 +66,7 @@ class Retrying:
         left = call.model.deadline - call.backoff - call.provider_time
         least = error.retry_after or 0.0
         if error.kind is Kind.THROTTLED:
-            return 0.0 if least < left else None
+            return least if least < left else None  # what the limiter left for this call alone
         jitter = random.uniform(0, min(LONGEST, BASE * 2 ** (tried - 1)))
         delay = max(least, jitter)
         return delay if delay < left else None

@@ -85,8 +85,8 @@ class Run:
                 total.output_tokens += usage.output_tokens
         one.failed += failed
 
-    def note(self, text: str) -> None:
-        self.notes[text] = self.notes.get(text, 0) + 1
+    def note(self, text: str, times: int = 1) -> None:
+        self.notes[text] = self.notes.get(text, 0) + times
 
     def finish(self) -> Metrics:
         self.metrics.seconds = time.time() - self.started

@@ -15,11 +15,10 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from swath.engine.shape import Invalid
-from swath.errors import InputError
 from swath.frame.optimize import optimize
 from swath.frame.plan import Ask, Cache, Keep, Plan, Step, polars_error
 from swath.frame.result import check_models, model_cost
-from swath.frame.run_local import reading_error
+from swath.frame.run_local import plain, reading_error
 from swath.frame.survey import EXACT_ROWS, Survey, survey
 from swath.messages import Request
 from swath.operators.base import Operator
@@ -95,13 +94,18 @@ class OperatorCost:
 class Estimator:
     """Walks one optimized plan. Polars runs in the caller's thread, the engine on its loop."""
 
-    def __init__(self, session: Session) -> None:
-        self.session = session
+    def __init__(self, session: Session | None) -> None:
+        self._session = session
         self.costs: list[OperatorCost] = []
         self.open: list[OperatorCost] = []  # those that a limit further on would stop
         self.lines: list[tuple[str, float | None, OperatorCost | None]] = []
         self.assumed: dict[str, None] = {}
         self.survey: Survey | None = None
+
+    @property
+    def session(self) -> Session:
+        assert self._session is not None  # plans that ask no model have none
+        return self._session
 
     def walk(self, plan: Plan) -> tuple[pl.DataFrame, float]:
         """The sample at the plan's end, and how many rows it stands for."""
@@ -113,7 +117,7 @@ class Estimator:
                 continue
             if not isinstance(node, Step) or any(other.asks for other in node.others):
                 break
-            table = node.apply(table, [], *(_plain(other) for other in node.others))
+            table = node.apply(table, [], *map(plain, node.others))
         try:
             found = survey(table, plan, EXACT_ROWS)
             if found.rows is not None and found.rows > EXACT_ROWS:
@@ -177,7 +181,7 @@ class Estimator:
             offset = step.span[0] if step.span else 0
             return sample, max(min(rows - offset, step.most), 0)
         joined = [
-            self.walk(other)[0].lazy() if other.asks else _plain(other) for other in step.others
+            self.walk(other)[0].lazy() if other.asks else plain(other) for other in step.others
         ]
         tells = bool(step.reads & said)
         if step.mask is not None and tells:
@@ -277,9 +281,11 @@ def explain(
     from swath.frame.explanation import Explanation
     from swath.session import current
 
-    session = session or current()
-    check_models(plan, session)
-    optimized, done = optimize(plan, rules, model_cost(session))
+    if session is None and plan.asks:
+        session = current()
+    if session is not None:
+        check_models(plan, session)
+    optimized, done = optimize(plan, rules, model_cost(session) if session else None)
     estimator = Estimator(session)
     _, rows = estimator.walk(optimized)
     assert estimator.survey is not None
@@ -290,8 +296,8 @@ def explain(
         costs=estimator.costs,
         rules=done,
         assumptions=list(estimator.assumed),
-        seconds=seconds(estimator.costs, session),
-        prices=_prices(estimator.costs, session),
+        seconds=seconds(estimator.costs, session) if session else 0.0,
+        prices=_prices(estimator.costs, session) if session else {},
     )
 
 
@@ -331,21 +337,11 @@ def placeholder(dtype: Any, chars: int) -> Any:
         return [placeholder(dtype.inner, max(chars // 2, 4))] * 2
     if dtype == pl.String:
         return "x" * chars
-    if dtype == pl.Boolean:
-        return True
-    return 1 if dtype.is_numeric() else None
+    if dtype.is_temporal():
+        return pl.Series([0]).cast(dtype)[0]
+    return True if dtype == pl.Boolean else 1
 
 
 def _operator_line(node: Ask | Keep, name: str, operator: Operator) -> str:
     what = operator.describe()
     return f"keep {what}" if isinstance(node, Keep) else f"ask {name} = {what}"
-
-
-def _plain(plan: Plan) -> pl.LazyFrame:
-    table = plan.source.table
-    for node in plan.nodes:
-        if isinstance(node, Step):
-            table = node.apply(table, [], *(_plain(other) for other in node.others))
-        elif not isinstance(node, Cache):
-            raise InputError("A joined table asks models.", hint="Collect it first.")
-    return table

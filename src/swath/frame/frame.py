@@ -76,7 +76,7 @@ class Frame:
         while name in taken or name in plan.schema:
             number = int(name.partition("_")[2] or 1) + 1
             name = f"predicate_{number}"
-        return Keep(name, operator, operator.reads(plan.schema))
+        return Keep(name, operator, steps.reads_of(plan.schema, operator))
 
     def sort(
         self, *by: Any, descending: bool | Sequence[bool] = False, nulls_last: bool = False
@@ -137,7 +137,7 @@ class Frame:
         step = steps.with_columns(schema, plain) if plain else None
         if not asked:
             return self._then(*([step] if step else []))
-        read = frozenset[str]().union(*(op.reads(schema) for _, op in asked))
+        read = frozenset[str]().union(*(steps.reads_of(schema, op) for _, op in asked))
         ask = Ask(tuple(asked), read)
         if step is None:
             return self._then(ask)

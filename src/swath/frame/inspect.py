@@ -8,6 +8,7 @@ from pathlib import Path
 import msgspec
 
 from swath.errors import InputError
+from swath.frame.plan import first_line
 
 _KINDS = {
     "csv": "CSV",
@@ -21,8 +22,7 @@ _KINDS = {
 
 def bad_line(file: Path, form: str, error: Exception) -> InputError:
     """Polars' error as one that names `file` and, for text formats, the line."""
-    said = str(error).strip().splitlines()
-    first = said[0].rstrip(".") if said else type(error).__name__
+    first = first_line(error).rstrip(".")
     try:
         found = _FINDERS[form](file, first) if form in _FINDERS and file.is_file() else None
     except OSError:
@@ -83,7 +83,7 @@ def _in_csv(file: Path, said: str) -> tuple[str, str] | None:
                     )
         except csv.Error as error:
             return f"line {rows.line_num}: {error}.", "Is it CSV?"
-    if "could not parse" in said or "dtype" in said:
+    if "parsed as" in said or "dtype" in said:
         return (
             f"a value does not fit its column's type: {said}.",
             "Pass schema_overrides={'column': pl.String}, or infer_schema_length=None.",

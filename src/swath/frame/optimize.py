@@ -196,7 +196,7 @@ def _mask(column: str) -> Step:
     mask = pl.col(column)
     return Step(
         kind="filter",
-        text=str(mask),
+        text=column,
         apply=lambda table, _: table.filter(mask),
         reads=frozenset({column}),
         rows=Rows.SUBSET,

@@ -13,6 +13,7 @@ whose `rows` is NEW, or a `Cache`.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from enum import Enum
@@ -63,7 +64,11 @@ class Step:
     def after(self, schema: pl.Schema) -> pl.Schema:
         others = (empty(other.schema) for other in self.others)
         try:
-            return self.apply(empty(schema), [], *others).collect_schema()
+            made = self.apply(empty(schema), [], *others).collect_schema()
+            if self.local:
+                # Some faults of type show only when rows go through; none have to.
+                self.apply(empty(schema).clear(), [], *others).collect()
+            return made
         except pl.exceptions.PolarsError as error:
             raise polars_error(error, schema, self.kind) from None
 
@@ -205,12 +210,19 @@ class Plan:
 
 def polars_error(error: Exception, schema: pl.Schema, what: str) -> InputError:
     """Polars' complaint as ours: first line only, with what exists."""
-    text = str(error).strip().splitlines()
-    first = text[0] if text else type(error).__name__
+    first = first_line(error)
     if isinstance(error, pl.exceptions.ColumnNotFoundError):
         quoted = first.split('"')
         return missing(quoted[1] if len(quoted) > 1 else first, schema.names())
     return InputError(f"{what}: {first}", hint="Check the columns' types: print(frame.schema).")
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, without the values that it quotes: they may be anybody's text."""
+    lines = str(error).strip().splitlines()
+    text = lines[0] if lines else type(error).__name__
+    text = re.sub(r"could not parse `.*?` as", "a value could not be parsed as", text)
+    return re.sub(r" values: \[.*", " values", text)
 
 
 def row_numbers(table: pl.LazyFrame) -> pl.LazyFrame:

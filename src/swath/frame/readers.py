@@ -94,20 +94,20 @@ def frame(data: Any) -> Frame:
 
 def _table(data: Any) -> pl.DataFrame:
     try:
+        if type(data).__module__.split(".")[0] == "pandas":
+            return pl.from_pandas(data)
         if hasattr(data, "__arrow_c_stream__"):
             return pl.DataFrame(data)
         if isinstance(data, dict):
             return pl.DataFrame(data, strict=False)
         if isinstance(data, list) and all(isinstance(row, dict) for row in data):
             return pl.DataFrame(data, infer_schema_length=None, strict=False)
-        if type(data).__module__.split(".")[0] == "pandas":
-            return pl.from_pandas(data)
     except (pl.exceptions.PolarsError, TypeError, ValueError) as error:
         raise InputError(
             f"The {type(data).__name__} is no table: {str(error).splitlines()[0]}",
             hint="Columns must be of equal length and one type each.",
         ) from None
-    except ModuleNotFoundError:
+    except ImportError:
         raise MissingExtra("Reading a pandas table", "pandas") from None
     raise InputError(
         f"A table was expected, not {type(data).__name__}.",

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
 from swath.frame.optimize import Done, optimize
 from swath.frame.plan import Ask, Keep, Plan, Rows, Step
 from swath.frame.progress import Progress, wanted
-from swath.frame.run_local import Execution, Failure, Trace
+from swath.frame.run_local import Execution, Failure, Trace, plain, reading_error
 from swath.frame.spool import Spool
 from swath.operators.base import Operator
 
@@ -98,11 +99,15 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
     Raises BudgetReached, Interrupted, or the error that stopped the run, each with `run`: the rows
     that were complete. Models that do not exist or have no key are found before anything is spent.
     """
-    session = _session(plan, settings)
+    if not plan.asks:
+        return _plain(plan, settings, sink)
+    from swath.session import current
+
+    session = settings.session or current()
     check_models(plan, session)
     optimized, rules = optimize(plan, settings.rules, model_cost(session))
     run = Run(settings.name, max_cost=settings.max_cost)
-    show, end_show = wanted(settings.progress if plan.asks else False)
+    show, end_show = wanted(settings.progress)
     progress = Progress(run, expected=_expected(optimized), on_show=show)
     execution = Execution(
         session.engine, session.models, session.models.default, run, progress, settings.trace
@@ -118,9 +123,11 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
             status = _status(stopped)
             finish = collected if stopped is not None else sink
             table = await asyncio.to_thread(finish, spool)
-            return _result(execution, status, rules, table, plan)
-        finally:
+            return _result(execution, status, rules, table)
+        except asyncio.CancelledError:
             execution.cancel()
+            raise
+        finally:
             await execution.settle()
             execution.close()
             session.engine.end(run, status)
@@ -134,15 +141,29 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
     stopped = execution.stopped
     if stopped is None:
         return result
+    if isinstance(stopped, Interrupted):
+        metrics = result.metrics
+        raise Interrupted(
+            f"Stopped: {metrics.rows:,} rows are done ({metrics.calls:,} calls, "
+            f"${metrics.cost_usd:.4f}).",
+            run=result,
+        ) from None
     if isinstance(stopped, SwathError):
         stopped.run = result
     raise stopped
 
 
-def _session(plan: Plan, settings: Settings) -> Session:
-    from swath.session import current
-
-    return settings.session or current()
+def _plain(plan: Plan, settings: Settings, sink: Sink) -> FrameRun:
+    """A plan that asks no model needs no session, and leaves no run behind."""
+    optimize(plan, settings.rules)  # for the names of the rules alone: Polars has its own
+    run = Run(settings.name)
+    try:
+        table = sink(Spool.of(plain(plan), plan.schema))
+    except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
+        raise reading_error(error, plan) from None
+    metrics = run.finish()
+    metrics.rows = metrics.ok = _height(table)
+    return FrameRun(run.id, "done", metrics, error_table([]), {}, {}, [], table)
 
 
 def _wait(
@@ -150,7 +171,7 @@ def _wait(
 ) -> FrameRun:
     """The result; Ctrl-C lets calls under way land, a second one or a while without end them."""
     try:
-        return future.result()
+        return waiting.result(future)
     except KeyboardInterrupt:
         pass
 
@@ -160,10 +181,10 @@ def _wait(
     why = Interrupted("Stopped.")
     session.submit(tell(lambda: execution.stop(why)))
     try:
-        return future.result(timeout=GRACE)
+        return waiting.result(future, GRACE)
     except (KeyboardInterrupt, concurrent.futures.TimeoutError):
         session.submit(tell(execution.cancel))
-        return future.result(timeout=60)
+        return waiting.result(future, 60)
 
 
 def _status(stopped: Exception | None) -> str:
@@ -179,7 +200,6 @@ def _result(
     status: str,
     rules: list[Done],
     table: pl.DataFrame | Callable[[], pl.DataFrame],
-    plan: Plan,
 ) -> FrameRun:
     run = execution.run
     errors = error_table(execution.failures)

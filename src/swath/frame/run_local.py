@@ -75,18 +75,7 @@ class Execution:
 
     async def collect(self, plan: Plan) -> Spool:
         """The plan's table, in its promised columns. Good until `close`."""
-        names = plan.schema.names()
-        if not plan.asks and not any(isinstance(node, Cache) for node in plan.nodes):
-            return await self._gather(await self._plain(plan), plan.schema, names)
-        return await self._gather(await self._open(plan), plan.schema, names)
-
-    async def _plain(self, plan: Plan) -> pl.LazyFrame:
-        """Polars' work alone: nothing that has to count rows."""
-        table = plan.source.table
-        for node in plan.nodes:
-            assert isinstance(node, Step)
-            table = node.apply(table, [], *(await self._joined(node)))
-        return table
+        return await self._gather(await self._open(plan), plan.schema, plan.schema.names())
 
     def stop(self, why: Exception) -> None:
         """Ask nothing more. What is under way goes on."""
@@ -159,7 +148,12 @@ class Execution:
         return table
 
     async def _joined(self, step: Step) -> list[pl.LazyFrame]:
-        return [(await self.collect(other)).lazy() for other in step.others]
+        return [
+            (await self.collect(other)).lazy()
+            if other.asks
+            else await asyncio.to_thread(plain, other)
+            for other in step.others
+        ]
 
     async def _gather(
         self, table: pl.LazyFrame | Flow, schema: pl.Schema, names: list[str] | None = None
@@ -329,6 +323,20 @@ def _span(node: Node) -> tuple[int, int]:
     assert isinstance(node, Step)
     assert node.span is not None
     return node.span
+
+
+def plain(plan: Plan) -> pl.LazyFrame:
+    """A plan that asks no model, as a query; its caches are filled."""
+    i, table = _start(plan)
+    table = table.drop(ROW)
+    for node in plan.nodes[i:]:
+        if isinstance(node, Cache):
+            node.slot.table = row_numbers(table).collect(engine="streaming")
+            table = node.slot.table.lazy().drop(ROW)
+        else:
+            assert isinstance(node, Step)
+            table = node.apply(table, [], *map(plain, node.others))
+    return table.select(plan.schema.names())
 
 
 def _start(plan: Plan) -> tuple[int, pl.LazyFrame]:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 # The next row would fail in the same way: go no further, and say so once.
 HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})
 UNASKED = object()  # in a cell: the run stopped before its turn
+BLANK = "no text in the row: null without a call"
 
 
 class Pending:
@@ -120,6 +121,9 @@ class Stage:
                 distinct.append(request)
             else:
                 rows.append(row)
+        blank = requests.count(None)
+        if blank:
+            self.execution.run.note(BLANK, blank)
         values: list[Any] = [None] * len(requests)
         missing: list[tuple[Request, list[int]]] = []
         stored: dict[str, int] = {}
@@ -277,7 +281,7 @@ class Stage:
             elif completion is not None:
                 self.execution.trace(pending.batch.ids, rows, completion)
             pending.settle()
-            if not pending.left:
+            if not pending.left and not pending.stopped:
                 self.progress.done(pending.batch.table.height)
         self.execution.progress.show()
 
@@ -300,6 +304,7 @@ class Stage:
             asked = [all(v is not UNASKED for v in row) for row in zip(*values, strict=True)]
             batch = batch.filter(pl.Series(asked, dtype=pl.Boolean))
             values = [[v for v, ok in zip(c, asked, strict=True) if ok] for c in values]
+            self.progress.done(batch.table.height)
         if isinstance(self.node, Keep):
             return batch.filter(pl.Series(values[0], dtype=pl.Boolean).fill_null(False))
         columns = [

@@ -11,16 +11,29 @@ from polars.selectors import expand_selector, is_selector
 
 from swath.errors import InputError
 from swath.frame.plan import ROW, Plan, Rows, Step
-from swath.frame.traits import each_row, empty, expressions, reads, wild
+from swath.frame.traits import each_row, empty, expressions, readable, reads, wild
+from swath.operators.base import Operator
 from swath.operators.template import missing
 
 How = Literal["inner", "left", "right", "full", "semi", "anti", "cross"]
 
 
+def reads_of(schema: pl.Schema, operator: Operator) -> frozenset[str]:
+    """The columns that `operator` looks at, once it is sure that it can look at them row by row."""
+    read = operator.reads(schema)
+    exprs = [e.alias(f"{ROW}{i}") for i, e in enumerate(operator.exprs(schema)) if e is not None]
+    if not each_row(empty(schema).with_columns(exprs)):
+        raise InputError(
+            f"{operator.describe()}: its text or its model looks at more than one row.",
+            hint="Make a column of it first: .with_columns(name=…).",
+        )
+    return read
+
+
 def filter_(schema: pl.Schema, mask: pl.Expr) -> Step:
     return Step(
         kind="filter",
-        text=str(mask),
+        text=readable(mask),
         apply=lambda table, _: table.filter(mask),
         reads=reads([mask], schema),
         rows=Rows.SUBSET,
@@ -160,7 +173,13 @@ def unique(schema: pl.Schema, subset: Sequence[Any] | None, keep: str) -> Step:
 
 def explode(schema: pl.Schema, columns: Sequence[Any]) -> Step:
     names = column_names(schema, columns)
-    step = Step(
+    for name in names:
+        if not isinstance(schema[name], pl.List | pl.Array):
+            raise InputError(
+                f"explode: column '{name}' is {schema[name]}, not a list.",
+                hint="Only a list has elements.",
+            )
+    return Step(
         kind="explode",
         text=", ".join(names),
         apply=lambda table, _: table.explode(names),
@@ -169,8 +188,6 @@ def explode(schema: pl.Schema, columns: Sequence[Any]) -> Step:
         rows=Rows.NEW,
         local=True,
     )
-    step.after(schema)
-    return step
 
 
 def unnest(schema: pl.Schema, columns: Sequence[Any]) -> Step:
@@ -224,9 +241,8 @@ def join(
     def apply(table: pl.LazyFrame, _: Any, joined: pl.LazyFrame) -> pl.LazyFrame:
         if how == "cross":
             return table.join(joined, how=how, suffix=suffix)
-        ordered = None if how in ("semi", "anti") else order
         return table.join(
-            joined, left_on=keys, right_on=others, how=how, suffix=suffix, maintain_order=ordered
+            joined, left_on=keys, right_on=others, how=how, suffix=suffix, maintain_order=order
         )
 
     picks = how in ("semi", "anti")

@@ -9,6 +9,7 @@ which is always correct.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from functools import cache
 
@@ -88,3 +89,14 @@ def expressions(items: Sequence[object], what: str) -> list[pl.Expr]:
                 hint="For example pl.col('text').str.len_chars().",
             )
     return out
+
+
+def readable(expr: pl.Expr) -> str:
+    """How a plan shows an expression: Polars' notation, with less of it."""
+    text = re.sub(r"dyn \w+: ", "", str(expr))
+    text = re.sub(r'col\("([\w ]+)"\)', r"\1", text)
+    text = re.sub(r'\("([^"]*)"\)(?= |\]|$)', r'"\1"', text)
+    text = re.sub(r"field_by_name\((.*?)\)\(\)", r"field(\1)", text)
+    for _ in range(3):
+        text = re.sub(r"(?<![\w)])\((\w[\w.]*(?:\([^()]*\))?)\)(?= |\]|$)", r"\1", text)
+    return text[1:-1] if re.fullmatch(r"\[[^\[\]]*\]", text) else text

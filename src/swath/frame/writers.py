@@ -29,6 +29,13 @@ def writable(path: str | os.PathLike[str]) -> Path:
         raise OutputError(
             f"'{path}' cannot be written: permission denied.", hint="Choose another place."
         )
+    try:
+        # Permissions do not tell all: a disk may be read-only, or the user root.
+        tempfile.TemporaryFile(dir=folder).close()
+    except OSError as error:
+        raise OutputError(
+            f"'{path}' cannot be written: {error.strerror}.", hint="Choose another place."
+        ) from None
     return target
 
 

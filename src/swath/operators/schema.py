@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from inspect import isroutine
 from typing import Any
 
 import msgspec
@@ -83,6 +84,8 @@ def _from_json_schema(given: Mapping[str, Any]) -> Shape:
 
 def _from_type(kind: Any) -> Shape:
     try:
+        if isroutine(kind):
+            raise TypeError("a function is no type")
         adapter: TypeAdapter[Any] = TypeAdapter(kind)
         raw = adapter.json_schema()
     except (PydanticUserError, PydanticSchemaGenerationError, TypeError) as error:
