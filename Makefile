@@ -4,7 +4,8 @@
 VENV := .venv
 BIN := $(VENV)/bin
 PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3 python; do \
-	$$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+	$$p -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 SLOW := -m slow
 
@@ -45,8 +46,8 @@ clean:
 # A stamp says what was installed; it is made again when pyproject.toml changes.
 
 $(VENV)/.python:
-	@test -n "$(PYTHON)" || { echo "Swath needs Python 3.11 or newer, and none was found." \
-		"Install one, or name it: make PYTHON=/path/to/python3.12" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Swath needs Python 3.11 or newer with venv, and found none." \
+		"Install it (Debian: apt install python3-venv), or name one: make PYTHON=…" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	@touch $@
 

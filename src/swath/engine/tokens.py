@@ -27,6 +27,8 @@ class _Average:
     def add(self, value: float) -> None:
         self.seen += 1
         self.mean += (value - self.mean) / min(self.seen, 500)
+        if self.seen == 1:
+            self.high = 1.2 * value
         # Robbins-Monro on the 90th percentile; the step follows the scale of the values.
         step = max(self.mean, 1e-9) * max(0.5 / self.seen**0.5, 0.02)
         self.high += step * (0.9 if value > self.high else -0.1)

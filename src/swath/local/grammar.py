@@ -291,9 +291,9 @@ def _longest(node: Any) -> float:
     if not isinstance(node, Mapping):
         return 0
     if "enum" in node:
-        return max(len(json.dumps(v, ensure_ascii=False)) for v in node["enum"])
+        return float(max(len(json.dumps(v, ensure_ascii=False)) for v in node["enum"]))
     if "anyOf" in node:
-        return max(map(_longest, node["anyOf"]))
+        return float(max(map(_longest, node["anyOf"])))
     kind = node["type"]
     if kind == "object":
         named = sum(len(n) + 4 + _longest(p) for n, p in node.get("properties", {}).items())
@@ -302,7 +302,7 @@ def _longest(node: Any) -> float:
     if kind == "array":
         first = node.get("prefixItems", [])
         rest = max(node["maxItems"] - len(first), 0)
-        return 2 + sum(map(_longest, first)) + rest * (_longest(node["items"]) + 1)
+        return 2.0 + sum(map(_longest, first)) + rest * (_longest(node["items"]) + 1)
     if kind == "string":
         return float(node["maxLength"]) + 2 if "maxLength" in node else 40
     return 24

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from itertools import pairwise
 
 LONGEST = 320  # characters; a sentence beyond it is cut at clause marks
 SHORTEST = 25  # a stretch below it says too little to be evidence
@@ -74,7 +75,7 @@ def openings(of: list[str]) -> dict[str, str]:
     """
     ordered = sorted(of)
     shared: dict[str, int] = dict.fromkeys(of, 0)
-    for one, other in zip(ordered, ordered[1:], strict=False):
+    for one, other in pairwise(ordered):
         common = _common(one, other)
         shared[one] = max(shared[one], common)
         shared[other] = max(shared[other], common)

@@ -22,6 +22,9 @@ import msgspec
 
 from swath.errors import WeightsError, listing
 
+DEFAULT_CHAT = "qwen2.5-coder-0.5b"
+DEFAULT_EMBED = "minilm-l6"
+
 Progress = Callable[[int, int], None]
 """Called with the bytes there are and the bytes there will be, over all files of one model."""
 

@@ -1,0 +1,152 @@
+"""Label probabilities: how likely the model is to answer with each label.
+
+The labels' tokens make a tree. Where it branches, the model's next-token distribution is taken
+over the branches alone, by lifting them all by one constant above every other token and asking for
+the probabilities after that; so labels of many tokens, and labels with a common beginning, get
+what constrained decoding would give them.
+
+A small model favours some labels whatever the text. What it says to the same prompt without a text
+is that favour; dividing by it ("contextual calibration", Zhao et al. 2021) removes it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from swath.local.server import Server, failed
+from swath.messages import Usage
+
+LIFT = 100.0  # logits: beyond what separates any two tokens
+FLOOR = 1e-9  # no label is ruled out: calibration divides by this
+NEGLIGIBLE = 1e-5  # a branch less likely than this is shared evenly among its labels
+
+
+class Scored(msgspec.Struct, frozen=True):
+    """Probabilities that sum to 1, and the tokens that it took to find them."""
+
+    scores: dict[str, float]
+    usage: Usage
+
+
+class Dropped(Exception):
+    """Nobody waits for the result."""
+
+
+def score(
+    server: Server,
+    slot: int,
+    messages: Sequence[Mapping[str, Any]],
+    labels: tuple[str, ...],
+    dropped: threading.Event,
+) -> Scored:
+    """The probability of each label as the answer to `messages`."""
+    walk = _Walk(server, slot, server.tokens(server.prompt(messages), special=True), dropped)
+    tokens = {label: _tokens(server, label) for label in labels}
+    scores = dict.fromkeys(labels, 0.0)
+    walk.descend(tokens, 0, 1.0, scores)
+    return Scored(_normal(scores), walk.usage)
+
+
+def calibrated(scores: Mapping[str, float], favour: Mapping[str, float]) -> dict[str, float]:
+    """`scores` without what the model thinks of the labels when it sees no text."""
+    return _normal({label: p / max(favour[label], FLOOR) for label, p in scores.items()})
+
+
+def _tokens(server: Server, label: str) -> tuple[int, ...]:
+    key = ("label", label)
+    known: tuple[int, ...] | None = server.memory.get(key)
+    if known is None:
+        # The end belongs to a label: it tells 'card' from 'card payment'.
+        known = server.memory[key] = (*server.tokens(label), server.end_of_turn)
+    return known
+
+
+def _normal(scores: Mapping[str, float]) -> dict[str, float]:
+    lifted = {label: max(p, FLOOR) for label, p in scores.items()}
+    total = sum(lifted.values())
+    return {label: p / total for label, p in lifted.items()}
+
+
+class _Walk:
+    """Down the tree of the labels' tokens, asking where it branches."""
+
+    def __init__(
+        self, server: Server, slot: int, prompt: list[int], dropped: threading.Event
+    ) -> None:
+        self._server, self._slot, self._prompt, self._dropped = server, slot, prompt, dropped
+        self.usage = Usage()
+
+    def descend(
+        self,
+        tokens: Mapping[str, tuple[int, ...]],
+        depth: int,
+        weight: float,
+        scores: dict[str, float],
+    ) -> None:
+        """Share `weight` among the labels in `tokens`, which agree on their first `depth`."""
+        while len({t[depth : depth + 1] for t in tokens.values()}) == 1 and len(tokens) > 1:
+            depth += 1
+        if len(tokens) == 1 or weight < NEGLIGIBLE:
+            for label in tokens:
+                scores[label] = weight / len(tokens)
+            return
+        path = next(iter(tokens.values()))[:depth]
+        branches: dict[int, dict[str, tuple[int, ...]]] = {}
+        for label, its in tokens.items():
+            branches.setdefault(its[depth], {})[label] = its
+        for token, probability in self._ask(path, list(branches)).items():
+            self.descend(branches[token], depth + 1, weight * probability, scores)
+
+    def _ask(self, path: Sequence[int], branches: list[int]) -> dict[int, float]:
+        """The probability of each token of `branches` after the prompt and `path`."""
+        body = {
+            "prompt": [*self._prompt, *path],
+            "max_tokens": 1,
+            "id_slot": self._slot,
+            "cache_prompt": True,
+            "samplers": ["temperature"],
+            "temperature": 1.0,
+            "seed": 0,
+            "logit_bias": [[token, LIFT] for token in branches],
+            "logprobs": len(branches),
+            "post_sampling_probs": True,
+            "stream": True,
+            "stream_options": {"include_usage": True},
+            "return_progress": True,
+        }
+        found: dict[int, float] = dict.fromkeys(branches, 0.0)
+
+        def hear(event: dict[str, Any]) -> bool:
+            if "error" in event:
+                raise failed(event["error"])
+            for choice in event.get("choices") or ():
+                for token in (choice.get("logprobs") or {}).get("content") or ():
+                    for one in token.get("top_probs") or ():
+                        if one["id"] in found:
+                            found[one["id"]] = one["prob"]
+            self._count(event.get("usage"))
+            return self._dropped.is_set()
+
+        self._server.chat(body, hear, raw=True)
+        if self._dropped.is_set():
+            raise Dropped
+        return found
+
+    def _count(self, usage: Mapping[str, Any] | None) -> None:
+        if not usage:
+            return
+        details = usage.get("prompt_tokens_details") or {}
+        if self.usage.input_tokens:  # a later branch: the prompt was counted, and is cached
+            self.usage += Usage(output_tokens=usage["completion_tokens"])
+            return
+        self.usage += Usage(
+            input_tokens=usage["prompt_tokens"],
+            output_tokens=usage["completion_tokens"],
+            cached_input_tokens=details.get("cached_tokens", 0),
+        )
+
+
