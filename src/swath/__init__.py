@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from swath.errors import UnknownModel as UnknownModel
     from swath.errors import WeightsError as WeightsError
     from swath.frame import Frame as Frame
-    from swath.frame import frame as frame
+    from swath.frame import frame as frame  # type: ignore[no-redef]
     from swath.frame import read_csv as read_csv
     from swath.frame import read_ipc as read_ipc
     from swath.frame import read_json as read_json

@@ -79,7 +79,7 @@ class Models(Mapping[str, Model]):
         section = self.configured(name)
         variable, key = self.key(section)
         needed = section.base_url is None or section.api_key_env is not None
-        if section.provider != LOCAL and needed and not key:
+        if section.provider not in (LOCAL, "vertex") and needed and not key:
             raise KeyMissing(
                 f"The key of {section.provider} for the model '{name}' is not set.",
                 hint=f"Set {variable} in the environment or in .env"
@@ -104,7 +104,7 @@ class Models(Mapping[str, Model]):
             where = self._remote(name, section)
         for key in ("rpm", "tpm", "input_tpm", "output_tpm", "fallback"):
             where[key] = getattr(section, key)
-        return Model(
+        model = Model(
             alias=name,
             provider=section.provider,
             id=section.model,
@@ -112,6 +112,7 @@ class Models(Mapping[str, Model]):
             defaults=section.defaults,
             **where,
         )
+        return model if model.provider == LOCAL else provider(model.provider).authorize(model)
 
     def _remote(self, name: str, section: ModelConfig) -> dict[str, Any]:
         from swath.catalog import prices

@@ -22,9 +22,13 @@ def out() -> Console:
     """Where results go. A pipe has no width: tables in it are given room, one row a line."""
     from rich.console import Console
 
+    class Out(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # for `run` to end quietly; rich's own way is status 1
+
     if sys.stdout.isatty():
-        return Console(highlight=False)
-    return Console(width=int(os.environ.get("COLUMNS") or PIPED), highlight=False)
+        return Out(highlight=False)
+    return Out(width=int(os.environ.get("COLUMNS") or PIPED), highlight=False)
 
 
 def err() -> Console:

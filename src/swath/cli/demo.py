@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
+    from swath.frame.result import FrameRun
     from swath.session import Session
 
 FOLDER = Path("swath-demo")
@@ -48,29 +49,38 @@ def demo(
     (491 MB); a second run makes no call at all.
     """
     from swath import demo as definition
-    from swath.cli.report import lines
     from swath.cli.weights import ensure
     from swath.session import Session
 
-    FOLDER.mkdir(exist_ok=True)
+    _folder()
     session = Session() if model else Session(_config(), check=False)
     with session:
         alias = model or session.models.default
         ensure(session.models[alias])
         table = definition.speeches(limit)
+        where = "on this machine" if session.models[alias].provider == "local" else f"as '{alias}'"
         console.note(
-            f"{console.count(table.height, 'speech', 'speeches')} of the European Parliament, read "
-            f"by {session.models[alias].id}{' on this machine' if not model else ''}."
+            f"{console.count(table.height, 'speech', 'speeches')} of the European Parliament,"
+            f" read by {session.models[alias].id} {where}."
         )
         run = definition.enriched(table, alias).run(session=session, name="demo")
-        files = _write(run.table)
-        _show(run.table, files)
-        for line in lines(run):
-            print(line)
-        _price(table, alias, session)
-    print(f"Written: {', '.join(files)}")
+        _write(run.table)
+        _show(run.table)
+        _summary(run, _hosted(table, alias, session))
     if not model:
-        print(f"Go on there: cd {FOLDER}; swath calls; swath enrich --help")
+        console.note(f"Look closer: cd {FOLDER}, then swath calls; or swath enrich --help")
+
+
+def _folder() -> None:
+    from swath.errors import OutputError
+
+    try:
+        FOLDER.mkdir(exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"The folder '{FOLDER}' cannot be made here: {error.strerror}.",
+            hint="Go to a folder of your own and run it there.",
+        ) from None
 
 
 def _config() -> Path:
@@ -82,15 +92,13 @@ def _config() -> Path:
     return path
 
 
-def _write(table: pl.DataFrame) -> list[str]:
-    paths = [str(FOLDER / f"debates.{ending}") for ending in ("parquet", "csv", "jsonl")]
-    table.write_parquet(paths[0])
-    table.write_csv(paths[1])
-    table.write_ndjson(paths[2])
-    return paths
+def _write(table: pl.DataFrame) -> None:
+    table.write_parquet(FOLDER / "debates.parquet")
+    table.write_csv(FOLDER / "debates.csv")
+    table.write_ndjson(FOLDER / "debates.jsonl")
 
 
-def _show(table: pl.DataFrame, files: list[str]) -> None:
+def _show(table: pl.DataFrame) -> None:
     """A few speeches, each with what was found in it, and the topics of all."""
     from rich.padding import Padding
     from rich.table import Table
@@ -113,7 +121,9 @@ def _show(table: pl.DataFrame, files: list[str]) -> None:
     screen.print()
     screen.print(Padding(grid, (0, 0, 0, 1)), width=min(screen.width, 100))
     if table.height > SHOWN:
-        screen.print(f" … and {table.height - SHOWN} more in {files[0]}\n", style="dim")
+        screen.print(
+            f" … and {table.height - SHOWN} more in {FOLDER}/debates.parquet\n", style="dim"
+        )
     screen.print(Padding(_topics(table), (0, 0, 1, 1)))
 
 
@@ -139,9 +149,34 @@ def _topics(table: pl.DataFrame) -> Table:
     return made
 
 
-def _price(table: pl.DataFrame, alias: str, session: Session) -> None:
-    """What the answers took, at the prices of hosted models. Counted from the stored answers, so
-    that a second run says the same."""
+def _summary(run: FrameRun, hosted: str) -> None:
+    """What it came to."""
+    from rich.padding import Padding
+    from rich.table import Table
+
+    from swath.cli.report import failures
+
+    m = run.metrics
+    lines = Table.grid(padding=(0, 2))
+    lines.add_column(style="bold", no_wrap=True)
+    lines.add_column(overflow="fold")
+    lines.add_row(
+        "rows", "\n".join([f"{m.rows:,}: {m.ok:,} ok, {m.failed:,} failed", *failures(run)])
+    )
+    lines.add_row(
+        "calls",
+        f"{m.calls:,}, {m.cached:,} from the store, {console.count(m.retries, 'retry', 'retries')}",
+    )
+    lines.add_row("tokens", f"{m.input_tokens:,} in, {m.output_tokens:,} out")
+    lines.add_row("dollars", f"{console.dollars(m.cost_usd)}. {hosted}")
+    lines.add_row("time", console.duration(m.seconds))
+    lines.add_row("files", f"{FOLDER}/debates.parquet, .csv, .jsonl")
+    console.out().print(Padding(lines, (0, 0, 0, 1)))
+
+
+def _hosted(table: pl.DataFrame, alias: str, session: Session) -> str:
+    """What the answers would cost at hosted models. Counted from the stored answers, so that a
+    second run says the same."""
     from swath import demo as definition
     from swath.catalog import prices
     from swath.messages import Usage
@@ -155,12 +190,6 @@ def _price(table: pl.DataFrame, alias: str, session: Session) -> None:
         return total
 
     usage = session.call(stored())
-    named = []
-    for provider, name in HOSTED:
-        price = prices.price(provider, name)
-        if price is not None:
-            named.append(f"{console.dollars(price.cost(usage))} at {name}")
-    print(
-        f"The same {usage.input_tokens:,} tokens in and {usage.output_tokens:,} out would cost "
-        f"{', '.join(named)} (prices of {prices.catalogue_date()})."
-    )
+    known = [(name, prices.price(provider, name)) for provider, name in HOSTED]
+    costs = [f"{console.dollars(p.cost(usage))} at {name}" for name, p in known if p is not None]
+    return f"The same would cost {', '.join(costs)} (prices of {prices.catalogue_date()})"

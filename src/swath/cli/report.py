@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -55,20 +55,21 @@ class Report:
 
 def lines(run: FrameRun) -> list[str]:
     """The summary: rows, failures by name, calls, tokens, dollars, time."""
-    m: Any = run.metrics
-    rows = f"{console.count(m.rows, 'row')}: {m.ok:,} ok, {m.failed:,} failed."
-    failures = run.errors.head(NAMED).iter_rows(named=True)
-    said = [
-        rows,
-        *(f"  row {f['row']}, {f['column']} ({f['model']}): {f['reason']}" for f in failures),
-    ]
-    if run.errors.height > NAMED:
-        said.append(f"  and {run.errors.height - NAMED:,} more (--report FILE names them all)")
-    said.append(
+    m = run.metrics
+    return [
+        f"{console.count(m.rows, 'row')}: {m.ok:,} ok, {m.failed:,} failed.",
+        *failures(run),
         f"{console.count(m.calls, 'call')}, {m.cached:,} from the store,"
         f" {console.count(m.retries, 'retry', 'retries')}."
         f" {m.input_tokens:,} tokens in, {m.output_tokens:,} out."
-        f" {console.dollars(m.cost_usd)}, {console.duration(m.seconds)}."
-    )
-    said += [f"Note: {text}, {console.count(n, 'time')}." for text, n in run.notes.items()]
-    return said
+        f" {console.dollars(m.cost_usd)}, {console.duration(m.seconds)}.",
+        *(f"Note: {text}, {console.count(n, 'time')}." for text, n in run.notes.items()),
+    ]
+
+
+def failures(run: FrameRun) -> list[str]:
+    """The first failed cells, a line each."""
+    first = run.errors.head(NAMED).iter_rows(named=True)
+    named = [f"  row {f['row']}, {f['column']} ({f['model']}): {f['reason']}" for f in first]
+    rest = run.errors.height - NAMED
+    return [*named, f"  and {rest:,} more"] if rest > 0 else named

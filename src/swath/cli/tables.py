@@ -25,6 +25,7 @@ _READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".arrow": ("read_ipc", {}),
     ".ipc": ("read_ipc", {}),
     ".feather": ("read_ipc", {}),
+    ".xlsx": ("read_excel", {}),
 }
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("csv", {}),
@@ -41,7 +42,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def read(source: str) -> Frame:
     """The table in a file, read lazily, or the one in the pipe. Raises InputError."""
-    import swath
+    from swath import frame as readers
 
     if source == PIPE:
         return _piped()
@@ -51,7 +52,7 @@ def read(source: str) -> Frame:
             f"'{source}' has no known ending, so its format is not known.", hint=listing(_READERS)
         )
     name, options = _READERS[ending]
-    frame: Frame = getattr(swath, name)(source, **options)
+    frame: Frame = getattr(readers, name)(source, **options)
     return frame
 
 

@@ -37,13 +37,15 @@ from swath.messages import (
     Embeddings,
     EmbedRequest,
     Request,
+    Usage,
     content_hash,
 )
-from swath.providers import LOCAL
+from swath.providers import LOCAL, provider
 from swath.providers.transport import Transport
 from swath.store.base import RunRow, Store
 
 DEFAULT_MAX_TOKENS = 1024
+LOCAL_TEXTS = 256  # in one call to the packaged encoder
 
 
 class Estimate(msgspec.Struct, frozen=True):
@@ -132,10 +134,27 @@ class Engine:
     async def embed(
         self, request: EmbedRequest, *, run: Run | None = None, label: str = ""
     ) -> Embeddings:
-        """One vector for each text."""
-        reply = await self._journey(self._call(request, run, None, label, (), False, False))
-        assert isinstance(reply, Embeddings)
-        return reply
+        """One vector for each text, in as many calls as the provider's limit of texts asks for."""
+        model = self.models[request.model]
+        most = LOCAL_TEXTS if model.provider == LOCAL else provider(model.provider).max_texts(model)
+        texts = request.texts
+        parts = [
+            msgspec.structs.replace(request, texts=texts[i : i + most])
+            for i in range(0, max(len(texts), 1), most)
+        ]
+        replies = await asyncio.gather(
+            *(self._journey(self._call(p, run, None, label, (), False, False)) for p in parts)
+        )
+        whole = [reply for reply in replies if isinstance(reply, Embeddings)]
+        if len(whole) == 1:
+            return whole[0]
+        return msgspec.structs.replace(
+            whole[0],
+            vectors=tuple(vector for reply in whole for vector in reply.vectors),
+            usage=sum((reply.usage for reply in whole), Usage()),
+            cost_usd=sum(reply.cost_usd for reply in whole),
+            cached=all(reply.cached for reply in whole),
+        )
 
     # -- many calls
 

@@ -20,6 +20,7 @@ TRIES = {
     Kind.CONNECTION: 8,
     Kind.TIMEOUT: 4,
     Kind.MALFORMED: 5,
+    Kind.INVALID: 3,  # the provider's own word that its answer fits no schema (Groq)
     Kind.THROTTLED: 1_000_000,  # the limiter paces these; the deadline ends them
 }
 FOR_EVERY_CALL = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})

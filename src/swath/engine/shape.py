@@ -22,6 +22,14 @@ from swath.messages import Message, Request, Schema
 from swath.providers import LOCAL, provider
 
 LADDER = ("json_schema", "json_object")
+KNOBS: dict[str, Any] = {
+    "temperature": None,
+    "top_p": None,
+    "seed": None,
+    "logprobs": None,
+    "stop": (),
+}
+"""What may be left out of a request that a model refuses for it, and what leaving it out is."""
 
 
 class Invalid(ValueError):
@@ -48,6 +56,14 @@ def lower(request: Request, model: Model, features: frozenset[str]) -> tuple[Req
     if "json_object" in features and model.provider != LOCAL:
         return provider(model.provider).json_mode(told), "JSON mode instead of a JSON schema"
     return msgspec.structs.replace(told, schema=None), "prompted for JSON instead of a JSON schema"
+
+
+def without(request: Request, lacks: set[str]) -> tuple[Request, str]:
+    """`request` without the knobs that the model is known to refuse, and a note of them."""
+    gone = {k: KNOBS[k] for k in lacks if k in KNOBS and getattr(request, k) != KNOBS[k]}
+    if not gone:
+        return request, ""
+    return msgspec.structs.replace(request, **gone), f"left out, not taken: {', '.join(gone)}"
 
 
 def label_schema(choices: tuple[str, ...]) -> Mapping[str, Any]:

@@ -1,9 +1,9 @@
 """The validate stage: ask for the shape in terms the model takes, and accept only answers of it.
 
-A server that turns out to lack JSON Schema is asked in its JSON mode, then by the prompt alone, and
-that is remembered for the session and noted. An answer that cannot be read is asked for once more
-as it stands; one of the wrong shape gets one repair attempt, in which the model sees what was
-wrong.
+A server that turns out to lack JSON Schema is asked in its JSON mode, then by the prompt alone; one
+that refuses a knob is asked without it. That is remembered for the session and noted. An answer
+that cannot be read is asked for once more as it stands; one of the wrong shape gets one repair
+attempt, in which the model sees what was wrong.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import msgspec
 
 from swath.catalog.model import Model
 from swath.engine.call import Call, Next
-from swath.engine.shape import LADDER, Invalid, check_for, grounded, lower
+from swath.engine.shape import KNOBS, LADDER, Invalid, check_for, grounded, lower, without
 from swath.errors import Kind, ProviderError
 from swath.messages import AnyReply, Completion, Message, Request
 from swath.providers import LOCAL, provider
@@ -39,8 +39,8 @@ class Validating:
         check = call.check or check_for(asked)
         again = repaired = False
         while True:
-            shaped, note = lower(asked, call.model, self.features(call.model))
-            call.request = shaped
+            shaped, step = lower(asked, call.model, self.features(call.model))
+            call.request, left = without(shaped, self._lacks.get(call.model.account, set()))
             try:
                 reply = await inner(call)
             except ProviderError as error:
@@ -49,8 +49,7 @@ class Validating:
                 raise
             assert isinstance(reply, Completion)
             self._refused(reply, call.model)
-            if note and note not in call.notes:
-                call.notes.append(note)
+            call.notes += [n for n in (step, left) if n and n not in call.notes]
             if check is None or reply.tool_calls:
                 return reply
             try:
@@ -75,7 +74,7 @@ class Validating:
 
     def _learn(self, model: Model, feature: str) -> bool:
         """Remember that the model lacks `feature`. False where there is no way around it."""
-        if feature not in LADDER:
+        if feature not in LADDER and feature not in KNOBS:
             return False
         lacks = self._lacks.setdefault(model.account, set())
         if feature in lacks:

@@ -230,8 +230,11 @@ class Estimator:
         for model, load in loads.items():
             mean = measured.get(model, ModelLoad(1.0))
             loads[model] = mean.scaled(load.calls * scale / max(mean.calls, 1.0))
-        stand_in = placeholder(operator.dtype, self._output_chars(loads))
-        cells = [None if r is None else values.get(id(r), stand_in) for r in requests]
+        chars = self._output_chars(loads)
+        for i, request in enumerate(distinct):
+            if id(request) not in values:
+                values[id(request)] = placeholder(operator.dtype, chars, i)
+        cells = [None if r is None else values[id(r)] for r in requests]
         models = ", ".join(dict.fromkeys(r.model for r in distinct)) or operator.model_name(default)
         for model in loads:
             if self.session.models[model].price is None:
@@ -328,15 +331,16 @@ def _prices(costs: list[OperatorCost], session: Session) -> dict[str, str]:
     return {alias: session.models[alias].price_source for alias in aliases}
 
 
-def placeholder(dtype: Any, chars: int) -> Any:
-    """A value such as a model might give, for what is asked of it next."""
+def placeholder(dtype: Any, chars: int, number: int) -> Any:
+    """A value such as a model might give, for what is asked of it next; texts differ by `number`,
+    as answers to different questions do."""
     if isinstance(dtype, pl.Struct):
         each = max(chars // max(len(dtype.fields), 1), 4)
-        return {f.name: placeholder(f.dtype, each) for f in dtype.fields}
+        return {f.name: placeholder(f.dtype, each, number) for f in dtype.fields}
     if isinstance(dtype, pl.List):
-        return [placeholder(dtype.inner, max(chars // 2, 4))] * 2
+        return [placeholder(dtype.inner, max(chars // 2, 4), number)] * 2
     if dtype == pl.String:
-        return "x" * chars
+        return f"{number} ".ljust(chars, "x")
     if dtype.is_temporal():
         return pl.Series([0]).cast(dtype)[0]
     return True if dtype == pl.Boolean else 1

@@ -10,9 +10,10 @@ import polars as pl
 
 from swath.errors import InputError
 from swath.frame import steps, writers
+from swath.frame.grouping import GroupBy
 from swath.frame.plan import Ask, Cache, Keep, Node, Plan, Slot
-from swath.frame.result import FrameRun, Settings, Sink, collected, launch
-from swath.frame.traits import expressions, reads
+from swath.frame.result import FrameRun, Settings, Sink, launch
+from swath.frame.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
@@ -82,30 +83,30 @@ class Frame:
         self, *by: Any, descending: bool | Sequence[bool] = False, nulls_last: bool = False
     ) -> Frame:
         """Rows in order; equal ones keep theirs."""
-        return self._then(steps.sort(self.schema, by, descending, nulls_last))
+        return self.then(steps.sort(self.schema, by, descending, nulls_last))
 
     def limit(self, n: int = 10) -> Frame:
         """The first `n` rows. No model is asked about more than that needs."""
-        return self._then(steps.limit(n))
+        return self.then(steps.limit(n))
 
     head = limit
 
     def slice(self, offset: int, length: int) -> Frame:
-        return self._then(steps.limit(length, offset))
+        return self.then(steps.limit(length, offset))
 
     def tail(self, n: int = 10) -> Frame:
-        return self._then(steps.tail(n))
+        return self.then(steps.tail(n))
 
     def sample(
         self, n: int | None = None, *, fraction: float | None = None, seed: int = 0
     ) -> Frame:
         """`n` rows, or a share of them, in their order; the same rows for the same seed."""
-        return self._then(steps.sample(n, fraction, seed))
+        return self.then(steps.sample(n, fraction, seed))
 
     def unique(self, subset: Any = None, *, keep: str = "first") -> Frame:
         """One row for each distinct one, in order."""
         names = None if subset is None else [subset] if isinstance(subset, str) else list(subset)
-        return self._then(steps.unique(self.schema, names, keep))
+        return self.then(steps.unique(self.schema, names, keep))
 
     def drop_nulls(self, *columns: Any) -> Frame:
         """Rows without a null in `columns` (in any, where none is named)."""
@@ -131,16 +132,15 @@ class Frame:
             if isinstance(value, Operator):
                 asked.append((name, value))
             else:
-                expr = value if isinstance(value, pl.Expr) else pl.lit(value)
-                plain.append(expr.alias(name))
+                plain.append(named_expr(name, value))
         schema = self.schema
         step = steps.with_columns(schema, plain) if plain else None
         if not asked:
-            return self._then(*([step] if step else []))
+            return self.then(*([step] if step else []))
         read = frozenset[str]().union(*(steps.reads_of(schema, op) for _, op in asked))
         ask = Ask(tuple(asked), read)
         if step is None:
-            return self._then(ask)
+            return self.then(ask)
         order = list(dict.fromkeys([*schema.names(), *_in_order(step.after(schema), named, asked)]))
         # All see the table as it was: whichever overwrites what the other reads comes second.
         if not step.writes & (ask.reads | ask.writes):
@@ -156,31 +156,32 @@ class Frame:
     def select(self, *exprs: Any, **named: Any) -> Frame:
         """Only these columns: names, Polars expressions, and operators by name."""
         asked = {name: value for name, value in named.items() if isinstance(value, Operator)}
-        if asked:
-            hidden = {f"{name}": value for name, value in asked.items()}
-            others = {
-                name: pl.col(name) if name in asked else value for name, value in named.items()
-            }
-            return self.with_columns(**hidden).select(*exprs, **others)
         chosen = expressions(exprs, "select")
-        for name, value in named.items():
-            expr = value if isinstance(value, pl.Expr) else pl.lit(value)
-            chosen.append(expr.alias(name))
-        return self._then(steps.select(self.schema, chosen))
+        chosen += [named_expr(name, name if name in asked else v) for name, v in named.items()]
+        if not asked:
+            return self.then(steps.select(self.schema, chosen))
+        others = [e for e in chosen if e.meta.output_name(raise_if_undetermined=False) not in asked]
+        clash = reads(others, self.schema) & asked.keys()
+        if clash:
+            raise InputError(
+                f"One select both asks for and reads '{min(clash)}'.",
+                hint="Make the new column in a with_columns of its own, under another name.",
+            )
+        return self.with_columns(**asked).select(*chosen)
 
     def drop(self, *columns: Any) -> Frame:
-        return self._then(steps.drop(self.schema, columns))
+        return self.then(steps.drop(self.schema, columns))
 
     def rename(self, mapping: Mapping[str, str]) -> Frame:
-        return self._then(steps.rename(self.schema, dict(mapping)))
+        return self.then(steps.rename(self.schema, dict(mapping)))
 
     def explode(self, *columns: Any) -> Frame:
         """A row for each element of a list column."""
-        return self._then(steps.explode(self.schema, columns))
+        return self.then(steps.explode(self.schema, columns))
 
     def unnest(self, *columns: Any) -> Frame:
         """A struct's fields as columns of their own."""
-        return self._then(steps.unnest(self.schema, columns))
+        return self.then(steps.unnest(self.schema, columns))
 
     # -- tables
 
@@ -205,7 +206,7 @@ class Frame:
                 hint="Give on='id', or left_on= and right_on=.",
             )
         plan = frame(other).plan
-        return self._then(steps.join(self.schema, plan, left, right, how, suffix))
+        return self.then(steps.join(self.schema, plan, left, right, how, suffix))
 
     def group_by(self, *by: Any) -> GroupBy:
         """Groups in the order in which they first occur; then `.agg(…)` or `.len()`."""
@@ -213,7 +214,7 @@ class Frame:
 
     def cache(self) -> Frame:
         """The table up to here is computed once and kept in memory for later runs."""
-        return self._then(Cache(Slot()))
+        return self.then(Cache(Slot()))
 
     # -- before anything is spent
 
@@ -349,30 +350,9 @@ class Frame:
     def __bool__(self) -> bool:
         raise InputError("A frame is neither true nor false.", hint="Collect it first.")
 
-    def _then(self, *nodes: Node) -> Frame:
+    def then(self, *nodes: Node) -> Frame:
+        """With more plan nodes: what the methods above are made of."""
         return Frame(self._plan.then(*nodes))
-
-
-class GroupBy:
-    """`frame.group_by(…)`, waiting for what to compute."""
-
-    def __init__(self, frame: Frame, keys: list[pl.Expr]) -> None:
-        reads(keys, frame.schema)
-        self._frame = frame
-        self._keys = keys
-
-    def agg(self, *exprs: Any, **named: Any) -> Frame:
-        for item in (*exprs, *named.values()):
-            if isinstance(item, Operator):
-                raise InputError(
-                    f"{item.describe()} looks at one row and cannot stand in agg.",
-                    hint="Ask per row first, then aggregate the column.",
-                )
-        aggs = [*expressions(exprs, "agg"), *(e.alias(name) for name, e in named.items())]
-        return self._frame._then(steps.aggregate(self._frame.schema, self._keys, aggs))
-
-    def len(self, name: str = "len") -> Frame:
-        return self.agg(pl.len().alias(name))
 
 
 _RUN_SETTINGS = ("max_cost", "limit", "progress", "rules", "session", "name")
@@ -402,6 +382,3 @@ def _warn(run: FrameRun) -> None:
         ".run() in place of .collect() gives .errors, which names them.",
         stacklevel=3,
     )
-
-
-__all__ = ["Frame", "GroupBy", "collected"]

@@ -100,3 +100,10 @@ def readable(expr: pl.Expr) -> str:
     for _ in range(3):
         text = re.sub(r"(?<![\w)])\((\w[\w.]*(?:\([^()]*\))?)\)(?= |\]|$)", r"\1", text)
     return text[1:-1] if re.fullmatch(r"\[[^\[\]]*\]", text) else text
+
+
+def named_expr(name: str, value: object) -> pl.Expr:
+    """`name=value` as Polars takes it: text names a column, other plain values are constants."""
+    if isinstance(value, pl.Expr):
+        return value.alias(name)
+    return (pl.col(value) if isinstance(value, str) else pl.lit(value)).alias(name)

@@ -88,9 +88,10 @@ class _Walk:
         scores: dict[str, float],
     ) -> None:
         """Share `weight` among the labels in `tokens`, which agree on their first `depth`."""
-        while len({t[depth : depth + 1] for t in tokens.values()}) == 1 and len(tokens) > 1:
+        longest = max(map(len, tokens.values()))
+        while depth < longest and len({t[depth : depth + 1] for t in tokens.values()}) == 1:
             depth += 1
-        if len(tokens) == 1 or weight < NEGLIGIBLE:
+        if depth == longest or weight < NEGLIGIBLE:
             for label in tokens:
                 scores[label] = weight / len(tokens)
             return
@@ -148,5 +149,3 @@ class _Walk:
             output_tokens=usage["completion_tokens"],
             cached_input_tokens=details.get("cached_tokens", 0),
         )
-
-

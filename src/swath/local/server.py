@@ -52,12 +52,17 @@ def settings(options: Mapping[str, Any]) -> Settings:
     return msgspec.structs.replace(chosen, slots=max(chosen.slots, 1))
 
 
+def window(chosen: Settings) -> int:
+    """Tokens that one slot holds, prompt and answer together."""
+    return chosen.context or _affordable(chosen.slots)
+
+
 class Server:
     """One loaded model. Threads may call it at once; `slots` says who computes next."""
 
     def __init__(self, path: Path, chosen: Settings) -> None:
         self.path = path
-        self.context = chosen.context or _affordable(chosen.slots)
+        self.context = window(chosen)
         self._folder = tempfile.TemporaryDirectory(prefix="swath-")
         self._key = secrets.token_hex(16)
         self._native: Any = _start(path, chosen, self.context, self._folder.name, self._key)
