@@ -75,7 +75,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], Any], Any, str]] = {
     ),
     "broken jsonl": (lambda p: p.write_text('{"a": 1}\n{"a": \n'), sw.read_jsonl, "line 2: "),
     "array as jsonl": (lambda p: p.write_text('[{"a": 1}]'), sw.read_jsonl, "use read_json"),
-    "scalar jsonl": (lambda p: p.write_text('{"a": 1}\n3\n'), sw.read_jsonl, "line 2: not a JSON object"),
+    "scalar jsonl": (lambda p: p.write_text('{"a": 1}\n3\n'), sw.read_jsonl, "line 2: not a JSON"),
     "latin-1 jsonl": (
         lambda p: p.write_bytes('{"a": "é"}'.encode("latin1")),
         sw.read_jsonl,

@@ -39,17 +39,19 @@ class Validating:
         check = call.check or check_for(asked)
         again = repaired = False
         while True:
-            shaped, step = lower(asked, call.model, self.features(call.model))
-            call.request, left = without(shaped, self._lacks.get(call.model.account, set()))
+            sent, notes = self._shaped(asked, call.model)
+            call.request = sent
             try:
                 reply = await inner(call)
             except ProviderError as error:
-                if error.kind is Kind.UNSUPPORTED and self._learn(call.model, error.feature):
-                    continue
+                if error.kind is Kind.UNSUPPORTED and error.feature in (*LADDER, *KNOBS):
+                    self._lacks.setdefault(call.model.account, set()).add(error.feature)
+                    if self._shaped(asked, call.model)[0] != sent:
+                        continue
                 raise
             assert isinstance(reply, Completion)
             self._refused(reply, call.model)
-            call.notes += [n for n in (step, left) if n and n not in call.notes]
+            call.notes += [note for note in notes if note not in call.notes]
             if check is None or reply.tool_calls:
                 return reply
             try:
@@ -72,15 +74,11 @@ class Validating:
                 call.notes.append("repaired after a first answer of the wrong shape")
             return msgspec.structs.replace(reply, text=text, parsed=value)
 
-    def _learn(self, model: Model, feature: str) -> bool:
-        """Remember that the model lacks `feature`. False where there is no way around it."""
-        if feature not in LADDER and feature not in KNOBS:
-            return False
-        lacks = self._lacks.setdefault(model.account, set())
-        if feature in lacks:
-            return False
-        lacks.add(feature)
-        return True
+    def _shaped(self, asked: Request, model: Model) -> tuple[Request, list[str]]:
+        """`asked` in the terms that the model is known to take, and what that left out."""
+        shaped, step = lower(asked, model, self.features(model))
+        shaped, left = without(shaped, self._lacks.get(model.account, set()))
+        return shaped, [note for note in (step, left) if note]
 
     @staticmethod
     def _refused(reply: Completion, model: Model) -> None:

@@ -14,7 +14,6 @@ from swath.frame.frame import Frame
 from swath.frame.readers import (
     frame,
     read_csv,
-    read_excel,
     read_ipc,
     read_json,
     read_jsonl,
@@ -27,7 +26,6 @@ __all__ = [
     "FrameRun",
     "frame",
     "read_csv",
-    "read_excel",
     "read_ipc",
     "read_json",
     "read_jsonl",

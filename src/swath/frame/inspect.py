@@ -16,7 +16,6 @@ _KINDS = {
     "jsonl": "JSON lines",
     "parquet": "Parquet",
     "ipc": "Arrow IPC",
-    "excel": "Excel",
 }
 
 

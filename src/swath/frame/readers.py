@@ -62,20 +62,6 @@ def read_ipc(path: PathLike, **options: Any) -> Frame:
     return _scanned(file, "ipc", lambda: pl.scan_ipc(file, **options))
 
 
-def read_excel(path: PathLike, **options: Any) -> Frame:
-    """A sheet of an Excel file; `options` are those of `polars.read_excel`."""
-    file = _file(path)
-
-    def scan() -> pl.LazyFrame:
-        try:
-            sheet: pl.DataFrame = pl.read_excel(file, **options)
-            return sheet.lazy()
-        except ModuleNotFoundError:
-            raise MissingExtra("Reading Excel", "excel") from None
-
-    return _scanned(file, "excel", scan)
-
-
 def frame(data: Any) -> Frame:
     """A frame over a Polars, pandas or PyArrow table, a DuckDB or Ibis relation, anything else
     with `__arrow_c_stream__`, a dict of columns, or a list of dicts."""

@@ -14,10 +14,11 @@ from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
 from swath.frame.optimize import Done, optimize
-from swath.frame.plan import Ask, Keep, Plan, Rows, Step
+from swath.frame.plan import Plan, Step
 from swath.frame.progress import Progress, wanted
 from swath.frame.run_local import Execution, Failure, Trace, plain, reading_error
 from swath.frame.spool import Spool
+from swath.frame.survey import count
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
     optimized, rules = optimize(plan, settings.rules, model_cost(session))
     run = Run(settings.name, max_cost=settings.max_cost)
     show, end_show = wanted(settings.progress)
-    progress = Progress(run, expected=_expected(optimized), on_show=show)
+    progress = Progress(run, expected=_expected(optimized) if show else None, on_show=show)
     execution = Execution(
         session.engine, session.models, session.models.default, run, progress, settings.trace
     )
@@ -251,14 +252,13 @@ def model_cost(session: Session) -> Callable[[Operator], float]:
 
 
 def _expected(plan: Plan) -> int | None:
-    """Rows that will reach the first model, where that is known without reading."""
-    rows = plan.source.rows
+    """Rows that will reach the first model, for a bar; None where that takes long to tell."""
+    table = plan.source.table
     for node in plan.nodes:
-        if rows is None or isinstance(node, Ask | Keep):
+        if not isinstance(node, Step) or node.others:
             break
-        if isinstance(node, Step) and node.span is not None:
-            offset, length = node.span
-            rows = max(min(rows - offset, length), 0)
-        elif node.rows is not Rows.SAME and not (isinstance(node, Step) and node.kind == "sort"):
-            rows = None
-    return rows
+        table = node.apply(table, [])
+    try:
+        return count(table, patience=1.0)
+    except (pl.exceptions.PolarsError, OSError, UnicodeError):
+        return None  # the run will say what is wrong

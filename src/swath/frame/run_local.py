@@ -199,19 +199,20 @@ class Execution:
     async def _ahead(self, flow: Flow, stage: Stage) -> Flow:
         """The stage over a whole flow: batches are begun well before the first is finished, and
         while later stages work."""
-        held = 0
+        rows = weight = 0  # held: begun and not yet given on
         room = asyncio.Event()
         queue: asyncio.Queue[Pending | None] = asyncio.Queue()
 
         async def feed() -> None:
-            nonlocal held
+            nonlocal rows, weight
             try:
                 async with aclosing(flow) as batches:
                     async for batch in batches:
                         for pending in stage.begin(batch):
-                            held += pending.batch.table.height
+                            rows += pending.rows
+                            weight += pending.weight
                             queue.put_nowait(pending)
-                        while held > stage.ahead:
+                        while weight > stage.ahead and rows > 2 * stage.width:
                             room.clear()
                             await room.wait()
                         if self.stopped is not None:
@@ -225,12 +226,14 @@ class Execution:
             while (pending := await queue.get()) is not None:
                 await pending.wait()
                 yield stage.finish(pending)
-                held -= pending.batch.table.height
+                rows -= pending.rows
+                weight -= pending.weight
                 room.set()
             await feeder
         finally:
             feeder.cancel()
             stage.abandon()
+            await asyncio.wait([feeder])
 
     async def _in_turn(self, flow: Flow, stage: Stage) -> Flow:
         """The stage where a limit waits behind it: one batch at a time."""

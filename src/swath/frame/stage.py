@@ -31,17 +31,21 @@ if TYPE_CHECKING:
 # The next row would fail in the same way: go no further, and say so once.
 HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})
 UNASKED = object()  # in a cell: the run stopped before its turn
+LONG_ROW = 2048  # bytes: a row of twice this counts for two
 BLANK = "no text in the row: null without a call"
 
 
 class Pending:
-    """A batch under way: `values[c][r]` fills up, `left` counts the calls that are out."""
+    """A batch under way: `values[c][r]` fills up, `left` counts the calls that are out. `weight`
+    is its rows, or more where they are long."""
 
-    __slots__ = ("batch", "done", "left", "stopped", "values")
+    __slots__ = ("batch", "done", "left", "rows", "stopped", "values", "weight")
 
     def __init__(self, batch: Batch, values: list[list[Any]]) -> None:
         self.batch = batch
         self.values = values
+        self.rows = batch.table.height
+        self.weight = max(self.rows, int(batch.table.estimated_size()) // LONG_ROW)
         self.left = 0
         self.stopped = False
         self.done: asyncio.Future[None] | None = None
@@ -208,10 +212,15 @@ class Stage:
         return lane
 
     @property
+    def width(self) -> int:
+        """Calls that may be in flight, over the models asked so far."""
+        return sum(lane.width for lane in self._lanes.values())
+
+    @property
     def ahead(self) -> int:
-        """Rows that may be under way or wait for one before them: enough that a row which is
-        tried again for a while holds nobody up."""
-        return min(max(128 * sum(lane.width for lane in self._lanes.values()), 2048), 65536)
+        """The weight that may be under way or wait for a row before it: enough that a row which
+        is tried again for a while holds nobody up."""
+        return min(max(128 * self.width, 2048), 65536)
 
     def abandon(self) -> None:
         """Nobody wants the rest: what is queued is not asked."""
@@ -307,8 +316,22 @@ class Stage:
             self.progress.done(batch.table.height)
         if isinstance(self.node, Keep):
             return batch.filter(pl.Series(values[0], dtype=pl.Boolean).fill_null(False))
-        columns = [
-            operator.column(name, cells)
-            for name, operator, cells in zip(self.names, self.operators, values, strict=True)
-        ]
+        columns = [self._column(c, batch, cells) for c, cells in enumerate(values)]
         return Batch(batch.table.with_columns(columns), batch.ids)
+
+    def _column(self, c: int, batch: Batch, cells: list[Any]) -> pl.Series:
+        name, operator = self.names[c], self.operators[c]
+        try:
+            return operator.column(name, cells)
+        except (pl.exceptions.PolarsError, OverflowError):
+            # A value of the right shape that the type cannot hold: a number of 30 digits.
+            for row, cell in enumerate(cells):
+                try:
+                    operator.column(name, [cell])
+                except (pl.exceptions.PolarsError, OverflowError):
+                    cells[row] = None
+                    reason = f"the answer does not fit the column's type, {operator.dtype}."
+                    model = operator.model_name(self.execution.default_model)
+                    self.execution.failed(batch.ids[row], name, model, str(Kind.INVALID), reason)
+                    self.progress.failed(1)
+            return operator.column(name, cells)

@@ -29,7 +29,7 @@ class Survey:
 
 def survey(table: pl.LazyFrame, plan: Plan, wanted: int) -> Survey:
     """Blocks on Polars: call it off the session's loop. Raises Polars' errors."""
-    rows = _count(table)
+    rows = count(table)
     if rows is not None:
         if rows <= wanted:
             return Survey(rows, True, table.collect(engine="streaming"))
@@ -44,9 +44,10 @@ def survey(table: pl.LazyFrame, plan: Plan, wanted: int) -> Survey:
     return Survey(int(plan.source.size / width), False, sample)
 
 
-def _count(table: pl.LazyFrame) -> int | None:
+def count(table: pl.LazyFrame, patience: float = PATIENCE) -> int | None:
+    """How many rows, or None where counting takes longer than `patience` seconds."""
     query = table.select(pl.len()).collect(engine="streaming", background=True)
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + patience
     pause = 0.0005
     while time.monotonic() < end:
         result = query.fetch()

@@ -69,7 +69,7 @@ def _readable() -> bool:
 def empty(schema: pl.Schema) -> pl.LazyFrame:
     """A table of that schema for asking Polars what a step would do. It has one row of nulls:
     Polars simplifies what it knows to be empty."""
-    return pl.DataFrame({n: pl.Series(n, [None], dtype=t) for n, t in schema.items()}).lazy()
+    return pl.DataFrame(schema=schema).clear(1).lazy()
 
 
 def expressions(items: Sequence[object], what: str) -> list[pl.Expr]:
