@@ -297,16 +297,17 @@ def test_help_version_and_a_closed_pipe(cli: Cli) -> None:
         told = cli(command, "--help")
         assert told.status == 0
         assert "Usage: swath" in told.out
-    piped = subprocess.run(
-        f"{sys.executable} -m swath models --all | head -n 1; exit ${{PIPESTATUS[0]}}",
-        shell=True,
-        executable="/bin/bash",
-        cwd=cli.folder,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (piped.returncode, piped.stderr) == (0, "")
+    for command in ("models --all", "models --all --json"):
+        piped = subprocess.run(
+            f"{sys.executable} -m swath {command} | head -n 1; exit ${{PIPESTATUS[0]}}",
+            shell=True,
+            executable="/bin/bash",
+            cwd=cli.folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (piped.returncode, piped.stderr) == (0, "")
 
 
 def test_debug_shows_the_traceback(cli: Cli) -> None:

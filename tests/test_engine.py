@@ -385,6 +385,17 @@ def test_a_cut_stream_is_an_error_and_not_a_short_answer(open_session: Open) -> 
         assert server.stats.received == 1
 
 
+@pytest.mark.parametrize("make", [OpenAIServer, AnthropicServer, GoogleServer])
+def test_an_error_in_the_middle_of_a_stream_is_raised(open_session: Open, make: Any) -> None:
+    with serve(make(faults=[Fault("stream_error")])) as server:
+        session = open_session(m=server)
+        with pytest.raises(ProviderError) as caught:
+            for _ in session.stream("Tell me something long, please. " * 10):
+                pass
+        assert caught.value.kind in (Kind.SERVER, Kind.OVERLOADED)
+        assert server.stats.received == 1
+
+
 def test_leaving_a_stream_ends_the_call(open_session: Open) -> None:
     with serve(OpenAIServer(chunk_delay=0.05)) as server:
         session = open_session(m=server)

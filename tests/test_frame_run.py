@@ -327,3 +327,26 @@ def test_runs_are_written_down(open_session: Open) -> None:
 
         (row,) = session.call(runs())
         assert dict(row) == {"name": "nightly", "status": "done", "rows": 3, "calls": 3}
+
+
+def test_a_value_that_no_column_can_hold_fails_its_row_alone(open_session: Open) -> None:
+    from pydantic import BaseModel
+
+    class Size(BaseModel):
+        size: int
+
+    answer = lambda p, _: {"size": 10**30 if "row 2." in p else 7}  # noqa: E731
+    with serve(OpenAIServer(respond=answer)) as server:
+        open_session(m=server)
+        run = sw.frame(table(4)).with_columns(x=sw.extract("text", Size)).run()
+        assert run.table["x"].struct.field("size").to_list() == [7, 7, None, 7]
+        assert run.errors.select("row", "kind").rows() == [(2, "invalid")]
+
+
+def test_long_rows_are_held_in_small_numbers_and_still_fill_the_model(open_session: Open) -> None:
+    with serve(OpenAIServer(latency=0.02)) as server:
+        open_session(m=(server, {"concurrency": 16}))
+        texts = [f"{i} " + "long " * 100_000 for i in range(60)]
+        frame = sw.frame({"text": texts}).with_columns(x=sw.classify("text", ["a", "b"]))
+        assert frame.select("x").collect()["x"].null_count() == 0
+        assert server.stats.in_flight_peak >= 10

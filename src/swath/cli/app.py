@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from swath.cli import calls, demo, doctor, enrich, models, runs
+from swath.cli import calls, console, demo, doctor, enrich, models, runs
 from swath.errors import BudgetReached, Interrupted, SwathError
 
 DEBUG = "--debug"
@@ -65,8 +65,7 @@ def run(arguments: Sequence[str]) -> int:
     try:
         status = app([a for a in arguments if a != DEBUG], prog_name="swath", standalone_mode=False)
         sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read our output has seen enough, as `head` does; nothing is wrong.
+    except (console.ClosedPipe, BrokenPipeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return OK
     except (KeyboardInterrupt, Interrupted, typer.Abort) as stop:

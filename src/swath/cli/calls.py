@@ -50,7 +50,7 @@ def calls(
     if store is None:
         console.note(nothing_yet(settings))
         if as_json:
-            console.print_json({"calls": [], "by_model": []})
+            console.say_json({"calls": [], "by_model": []})
         return
     try:
         where, values = _where(run, model, failed)
@@ -63,7 +63,7 @@ def calls(
     finally:
         store.close()
     if as_json:
-        console.print_json({"calls": rows, "by_model": totals})
+        console.say_json({"calls": rows, "by_model": totals})
         return
     if not rows:
         return

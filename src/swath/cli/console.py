@@ -18,13 +18,18 @@ if TYPE_CHECKING:
 PIPED = 160  # columns
 
 
+class ClosedPipe(Exception):
+    """Whoever read our output has seen enough, as `head` does. Not BrokenPipeError: rich and typer
+    would end the process over that, with status 1."""
+
+
 def out() -> Console:
     """Where results go. A pipe has no width: tables in it are given room, one row a line."""
     from rich.console import Console
 
     class Out(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # for `run` to end quietly; rich's own way is status 1
+            raise ClosedPipe
 
     if sys.stdout.isatty():
         return Out(highlight=False)
@@ -43,8 +48,16 @@ def note(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, ensure_ascii=False, default=str))
+def say(text: str) -> None:
+    """A line, or lines, of the result itself."""
+    try:
+        print(text)
+    except BrokenPipeError:
+        raise ClosedPipe from None
+
+
+def say_json(value: Any) -> None:
+    say(json.dumps(value, indent=2, ensure_ascii=False, default=str))
 
 
 def table(*columns: str, right: Sequence[str] = (), wrap: Sequence[str] = ()) -> Table:

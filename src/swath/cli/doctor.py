@@ -48,7 +48,7 @@ def doctor(as_json: Json = False, config: ConfigPath = None) -> None:
         with session:
             findings += [_store(session), *_models(session)]
     if as_json:
-        console.print_json([finding.__dict__ for finding in findings])
+        console.say_json([finding.__dict__ for finding in findings])
     else:
         _print(findings)
     if any(finding.state == BAD for finding in findings):

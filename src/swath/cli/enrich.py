@@ -109,7 +109,7 @@ def enrich(
         for alias in aliases or [session.models.default]:
             ensure(session.models[alias])
         if dry_run:
-            print(frame.explain(session=session))
+            console.say(str(frame.explain(session=session)))
         elif trial is not None:
             _try(frame, trial, session)
         else:
@@ -224,4 +224,4 @@ def _try(frame: Frame, rows: int, session: Session) -> None:
 
     trial = frame.try_rows(rows, session=session)
     console.out().print(rich_table(trial.table))
-    print(str(trial).removeprefix(str(trial.table)).strip())
+    console.say(str(trial).removeprefix(str(trial.table)).strip())

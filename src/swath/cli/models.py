@@ -74,7 +74,7 @@ def models(
     )
     found = [entry for entry in found if not entry.deprecated]
     if as_json:
-        console.print_json(
+        console.say_json(
             {
                 "configured": configured,
                 "catalogue": [_row(entry) for entry in found],
@@ -219,7 +219,7 @@ def list_weights(as_json: Json = False) -> None:
     known = weights.catalogue()
     here = {name: weights.present(name) for name in known}
     if as_json:
-        console.print_json(
+        console.say_json(
             [
                 {
                     "name": name,
@@ -259,4 +259,4 @@ def pull_weights(
     """Fetch a local model's weights, checked by their SHA-256."""
     from swath.cli.weights import pull
 
-    print(pull(name))
+    console.say(str(pull(name)))

@@ -32,7 +32,7 @@ def runs(
     if store is None:
         console.note(nothing_yet(settings))
         if as_json:
-            console.print_json({"runs": [], "by_model": []})
+            console.say_json({"runs": [], "by_model": []})
         return
     try:
         rows = store.query(f"SELECT {COLUMNS} FROM runs ORDER BY at DESC LIMIT ?", [limit])
@@ -40,7 +40,7 @@ def runs(
     finally:
         store.close()
     if as_json:
-        console.print_json({"runs": rows, "by_model": totals})
+        console.say_json({"runs": rows, "by_model": totals})
         return
     if not rows and not totals:
         console.note("There are no runs yet.")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from swath.cli import console
 from swath.errors import InputError, OutputError, listing
 
 if TYPE_CHECKING:
@@ -115,7 +116,7 @@ class Target:
     def save(self, table: pl.DataFrame) -> None:
         """A table that is here already: into the file, or to the pipe as JSON lines."""
         if self.path is None:
-            sys.stdout.write(table.write_ndjson())
+            console.say(table.write_ndjson().rstrip("\n"))
             return
         from swath.frame import writers
         from swath.frame.spool import Spool

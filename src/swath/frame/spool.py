@@ -11,7 +11,7 @@ import polars as pl
 
 from swath.frame.plan import ROW
 
-IN_MEMORY = 256 * 2**20  # bytes of gathered rows before they go to disk
+IN_MEMORY = 128 * 2**20  # bytes of gathered rows before they go to disk
 
 
 @dataclass(frozen=True, slots=True)

@@ -127,6 +127,10 @@ class _Ask:
         self.key = "\0".join(f"{m.role}\0{m.content}" for m in request.messages)
 
     def __call__(self, slot: int, dropped: threading.Event) -> Completion:
+        if self._request.tools and not self._host.takes_tools:
+            raise ProviderError(
+                Kind.UNSUPPORTED, f"'{self._model.id}' knows no tools.", feature="tools"
+            )
         if self._request.choices:
             found = self._choose(slot, dropped)
         elif self._request.schema is not None:

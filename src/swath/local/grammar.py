@@ -298,11 +298,11 @@ def _longest(node: Any) -> float:
     if kind == "object":
         named = sum(len(n) + 4 + _longest(p) for n, p in node.get("properties", {}).items())
         keyed = [_longest(p) + 46 for p in node.get("patternProperties", {}).values()]
-        return 2 + float(named) + node.get("maxProperties", 0) * max(keyed, default=0.0)
+        return float(2 + named + node.get("maxProperties", 0) * max(keyed, default=0.0))
     if kind == "array":
         first = node.get("prefixItems", [])
         rest = max(node["maxItems"] - len(first), 0)
-        return 2.0 + sum(map(_longest, first)) + rest * (_longest(node["items"]) + 1)
+        return float(2 + sum(map(_longest, first)) + rest * (_longest(node["items"]) + 1))
     if kind == "string":
         return float(node["maxLength"]) + 2 if "maxLength" in node else 40
     return 24

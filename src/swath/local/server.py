@@ -17,6 +17,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from swath.errors import ConfigError, Kind, MissingExtra, ProviderError, Weights
 from swath.local.slots import Slots
 
 CONTEXT = 8192  # tokens a slot holds, where memory allows
-BATCH = 512  # tokens read at once: a cancelled call ends at the next batch
+BATCH = 256  # tokens read at once: a cancelled call ends at the next batch
 DEBUG = "SWATH_DEBUG"
 
 
@@ -99,20 +100,22 @@ class Server:
         asked = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
         return str(self._post("/apply-template", asked)["prompt"])
 
-    @property
+    @cached_property
     def end_of_turn(self) -> int:
         """The token with which the model ends its turn."""
-        known = self.memory.get("eot")
-        if known is None:
-            name = str(self._get("/props").get("eos_token", ""))
-            known = self.memory["eot"] = self.tokens(name, special=True)[-1]
-        return int(known)
+        return self.tokens(str(self._about["eos_token"]), special=True)[-1]
+
+    @cached_property
+    def takes_tools(self) -> bool:
+        """Whether the model's chat template has a place for tools."""
+        return bool(self._about.get("chat_template_caps", {}).get("supports_tools"))
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return dict(self._http("GET", "/props", b""))
 
     def _post(self, path: str, body: Mapping[str, Any]) -> Any:
         return self._http("POST", path, json.dumps(body).encode())
-
-    def _get(self, path: str) -> Any:
-        return self._http("GET", path, b"")
 
     def _http(self, method: str, path: str, body: bytes) -> Any:
         connection = _connect(self._native.listening_address)
