@@ -146,6 +146,8 @@ def test_a_joined_frame_runs_too(open_session: Open) -> None:
         open_session(m=server)
         notes = sw.frame({"n": [1, 2], "t": ["a", "b"]}).with_columns(x=sw.map("{t}"))
         joined = sw.frame(TABLE).join(notes, on="n", how="left").select("n", "x")
+        again = joined.with_columns(y=sw.map("{n}")).run()
+        assert (again.metrics.rows, again.table.height) == (6, 6)
         assert joined.collect()["x"].to_list() == [
             None,
             "You said: a",

@@ -45,11 +45,15 @@ class Progress:
     stages: list[StageProgress] = field(default_factory=list)
     expected: int | None = None  # rows of the source, where they are known
     on_show: Callable[[Progress], None] | None = None
+    entry: StageProgress | None = None
     _shown: float = 0.0
 
-    def stage(self, columns: Sequence[str]) -> StageProgress:
-        made = StageProgress(columns, self.expected if not self.stages else None)
+    def stage(self, columns: Sequence[str], *, entry: bool) -> StageProgress:
+        """A stage that begins; `entry`: the first one of the run's own table."""
+        made = StageProgress(columns, self.expected if entry else None)
         self.stages.append(made)
+        if entry:
+            self.entry = made
         return made
 
     @property

@@ -205,8 +205,8 @@ def _result(
     run = execution.run
     errors = error_table(execution.failures)
     metrics = run.finish()
-    stages = execution.progress.stages
-    metrics.rows = stages[0].completed if stages else _height(table)
+    entry = execution.progress.entry
+    metrics.rows = entry.completed if entry else _height(table)
     metrics.failed = errors["row"].n_unique()
     metrics.ok = max(metrics.rows - metrics.failed, 0)
     return FrameRun(run.id, status, metrics, errors, run.by_model, run.notes, rules, table)

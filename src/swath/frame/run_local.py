@@ -64,6 +64,7 @@ class Execution:
         self.default_model = default_model
         self.run = run
         self.progress = progress
+        self.main: Plan | None = None
         self.stopped: Exception | None = None
         self.failures: list[Failure] = []
         self.trace: Trace = trace or (lambda ids, rows, completion: None)
@@ -75,6 +76,7 @@ class Execution:
 
     async def collect(self, plan: Plan) -> Spool:
         """The plan's table, in its promised columns. Good until `close`."""
+        self.main = self.main or plan  # joined tables are collected within
         return await self._gather(await self._open(plan), plan.schema, plan.schema.names())
 
     def stop(self, why: Exception) -> None:
@@ -120,14 +122,15 @@ class Execution:
             node = nodes[i]
             if isinstance(node, Ask | Keep):
                 flow = self._read(table, plan) if isinstance(table, pl.LazyFrame) else table
+                stage = Stage(self, node, entry=plan is self.main and self.progress.entry is None)
                 end = limit_ahead(nodes, i)
                 if end is None:
-                    table = self._ahead(flow, Stage(self, node))
+                    table = self._ahead(flow, stage)
                     continue
                 if end not in demands:
                     demands[end] = Demand(_span(nodes[end]))
                     flow = demands[end].sized(flow, lambda: self.stopped is not None)
-                table = self._in_turn(flow, Stage(self, node))
+                table = self._in_turn(flow, stage)
             elif isinstance(node, Cache):
                 spool = await self._gather(table, schemas[i])
                 if self.stopped is None:

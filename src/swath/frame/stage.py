@@ -85,13 +85,13 @@ class Lane:
 
 
 class Stage:
-    def __init__(self, execution: Execution, node: Ask | Keep) -> None:
+    def __init__(self, execution: Execution, node: Ask | Keep, *, entry: bool) -> None:
         self.node = node
         self.execution = execution
         self.engine = execution.engine
         self.names = [name for name, _ in node.columns]
         self.operators: Sequence[Operator] = [operator for _, operator in node.columns]
-        self.progress = execution.progress.stage(self.names)
+        self.progress = execution.progress.stage(self.names, entry=entry)
         self._checks = [operator.check for operator in self.operators]
         self._lanes: dict[str, Lane] = {}
         self._jobs: dict[tuple[Any, ...], Job] = {}

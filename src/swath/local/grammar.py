@@ -32,6 +32,10 @@ STEP = 1e-6
 DEPTH = 3  # times that a recursive reference is followed
 
 _FORMATS = frozenset({"date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6"})
+SENTENCE = r"^([^.!?\n]|[.!?][^\s.!?])+[.!?]$"
+LONG_SENTENCE = 240
+# A small model asked for one sentence goes on for a paragraph, so it is held to it.
+_ONE_SENTENCE = re.compile(r"\b(?:one|a|single|short)\s+(?:\w+\s+)?sentence\b", re.IGNORECASE)
 _BEYOND = re.compile(r"\(\?|\\[1-9bB]")  # look-around and back-references
 _APART = ("$defs", "definitions")
 _NEVER: dict[str, Any] = {"not": {}}
@@ -193,15 +197,15 @@ class _Bounds:
         if node.get("format") in _FORMATS:
             return {"type": "string", "format": node["format"]}
         least = node.get("minLength", 0)
-        result = {
-            "type": "string",
-            "minLength": least,
-            "maxLength": max(min(node.get("maxLength", self.chars), self.chars), least),
-        }
+        most = max(min(node.get("maxLength", self.chars), self.chars), least)
         pattern = node.get("pattern")
-        if isinstance(pattern, str) and not _BEYOND.search(pattern):
-            result["pattern"] = pattern
-        return result
+        if isinstance(pattern, str):
+            known = {} if _BEYOND.search(pattern) else {"pattern": pattern}
+        elif "format" not in node and _ONE_SENTENCE.search(str(node.get("description", ""))):
+            most, known = max(min(most, LONG_SENTENCE), least), {"pattern": SENTENCE}
+        else:
+            known = {}
+        return {"type": "string", "minLength": least, "maxLength": most, **known}
 
     def _followed(self, node: Any) -> Any:
         """A reference's target with what stands beside it; anything else as it is."""

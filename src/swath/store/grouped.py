@@ -97,7 +97,7 @@ class GroupedStore(ABC):
         with self._lock:
             self._fresh[key] = value
             self._puts.append((key, value, done))
-        self._wake.set()
+        self._wake_writer()
         return done
 
     # -- ledger
@@ -105,12 +105,12 @@ class GroupedStore(ABC):
     def log_call(self, row: CallRow) -> None:
         with self._lock:
             self._calls.append(row)
-        self._wake.set()
+        self._wake_writer()
 
     def log_run(self, row: RunRow) -> None:
         with self._lock:
             self._runs[row.id] = row
-        self._wake.set()
+        self._wake_writer()
 
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         self._drain()
@@ -119,6 +119,12 @@ class GroupedStore(ABC):
         return self._select(sql, parameters)
 
     # -- the writer's thread
+
+    def _wake_writer(self) -> None:
+        # Setting it takes a lock and a switch of threads; while it is set the writer is still to
+        # look for work, and finds this too.
+        if not self._wake.is_set():
+            self._wake.set()
 
     def _writer(self) -> None:
         while not self._closing:

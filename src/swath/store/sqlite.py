@@ -80,7 +80,7 @@ class SqliteStore(GroupedStore):
                     raise
                 time.sleep(0.01)
         db.execute("PRAGMA synchronous=NORMAL")
-        db.execute("PRAGMA mmap_size=268435456")
+        db.execute("PRAGMA cache_size=-16384")  # KiB; mapped, all that was ever read would count
         return db
 
     def _make_tables(self) -> None:
