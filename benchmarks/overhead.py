@@ -45,7 +45,7 @@ def compare(rows: int, flights: list[int], fenic_rows: int, repeat: int) -> None
         "Overhead a row",
         _report.machine(),
         _report.versions("swath", "polars", "uvloop"),
-        "peers: " + _report.peer_versions(peers, "aiohttp", "fenic", "openai"),
+        "peers: " + _report.peer_versions(peers, "aiohttp", "uvloop", "fenic", "openai"),
         f"{rows:,} rows (fenic {fenic_rows:,}), mock latency {LATENCY * 1e3:.0f} ms, answers of "
         f"{len(ANSWER)} characters; median of {repeat}",
     )
@@ -64,7 +64,9 @@ def compare(rows: int, flights: list[int], fenic_rows: int, repeat: int) -> None
             swath += [mock.base_url, str(texts), str(flight)]
             bare = [peers, "-m", "benchmarks._bare", *url, *size, "--body", str(body)]
             contenders.append(("swath", flight, swath))
-            contenders.append(("bare aiohttp", flight, [*bare, "--flight", str(flight)]))
+            bare += ["--flight", str(flight)]
+            contenders.append(("bare aiohttp", flight, bare))
+            contenders.append(("bare aiohttp, uvloop", flight, [*bare, "--uvloop"]))
         if fenic_rows:
             fenic = [peers, "-m", "benchmarks._fenic", *url, "--rows", str(fenic_rows)]
             contenders.append(("fenic", 0, fenic))
@@ -75,7 +77,7 @@ def compare(rows: int, flights: list[int], fenic_rows: int, repeat: int) -> None
                 mock.reset()
                 result = _report.measure(command)
                 stats = mock.stats()
-                result["connections"] = stats["connections"]
+                result["connections"] = stats["connections"] - 2  # ours: the reset, the counters
                 result["peak_flight"] = stats["in_flight_peak"]
                 assert stats["answered"] >= result["rows"], stats
                 results.setdefault((name, flight), []).append(result)

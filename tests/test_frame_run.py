@@ -71,11 +71,11 @@ def test_order_and_isolation_hold_whatever_is_slow_or_fails(
 
 
 def test_a_slow_first_row_holds_up_no_others(open_session: Open) -> None:
-    faults = [Fault("slow", match="row 0.", delay=0.6)]
+    faults = [Fault("slow", match="row 0.", delay=2.0)]
     with serve(OpenAIServer(faults=faults, latency=0.001)) as server:
         open_session(m=(server, {"concurrency": 8}))
         done: list[int] = []
-        threading.Timer(0.4, lambda: done.append(server.stats.answered)).start()
+        threading.Timer(1.7, lambda: done.append(server.stats.answered)).start()
         sw.frame(table(600)).with_columns(x=sw.map("{text}")).collect()
         assert done[0] >= 500
 
@@ -84,12 +84,9 @@ def test_stages_overlap(open_session: Open) -> None:
     """The second stage is under way long before the first is done."""
     with serve(OpenAIServer(latency=0.01)) as one, serve(OpenAIServer(latency=0.01)) as two:
         open_session(a=(one, {"concurrency": 8}), b=(two, {"concurrency": 8}))
-        start = time.monotonic()
         frame = sw.frame(table(400)).with_columns(x=sw.map("{text}", model="a"))
         frame.with_columns(y=sw.map("{x}", model="b")).collect()
-        overlapped = time.monotonic() - start
         assert one.stats.first_accepted < two.stats.first_accepted < one.stats.last_accepted
-        assert overlapped < 2 * 400 / 8 * 0.01 * 0.9
 
 
 def test_calls_in_flight_are_bounded_by_the_model(open_session: Open) -> None:

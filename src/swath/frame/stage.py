@@ -168,8 +168,8 @@ class Stage:
         for _, c, request, rows in jobs:
             self._submit(c, request, rows, pieces, size, lanes[request.model])
         for piece in pieces:
-            if not piece.left:
-                self.progress.done(piece.batch.table.height)
+            if not piece.left and not piece.stopped:
+                self.progress.done(piece.rows)
         return pieces
 
     def _submit(
@@ -287,11 +287,12 @@ class Stage:
                 column[row] = value
             if value is UNASKED:
                 pending.stopped = True
-            elif completion is not None:
-                self.execution.trace(pending.batch.ids, rows, completion)
             pending.settle()
             if not pending.left and not pending.stopped:
-                self.progress.done(pending.batch.table.height)
+                self.progress.done(pending.rows)
+        if completion is not None:
+            first, rows = job.cells[0]
+            self.execution.trace(first.batch.ids, rows, completion)
         self.execution.progress.show()
 
     def _fail(self, job: Job, kind: str, reason: str, model: str) -> None:

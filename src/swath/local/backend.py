@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -147,28 +148,28 @@ class _Ask:
 
     def _fill(self, slot: int, dropped: threading.Event) -> Completion:
         """Constrained to the schema. A reply that did not come to its end is asked for again
-        with bounds that it cannot reach."""
+        with bounds that it cannot reach; one that nothing held to the schema (LLGuidance gives up
+        quietly), with llama.cpp's own grammar, as are all after it."""
+        host, request = self._host, self._request
+        assert request.schema is not None
+        given_up = ("plain", json.dumps(request.schema.json, sort_keys=True))
         compiled = self._compile(CHARS_PER_TOKEN)
-        found = self._say(slot, dropped, {"grammar": compiled.grammar})
-        whole = _expanded(found, compiled)
-        if whole is not None:
-            return whole
-        if self._on_chunk is not None:
-            return found
-        compiled = self._compile(1.0)
-        # Text that is not even JSON: LLGuidance let go. llama.cpp's own grammar then.
-        cut = found.finish == "length"
-        again = self._say(
-            slot,
-            dropped,
-            {"grammar": compiled.grammar} if cut else {"json_schema": compiled.schema},
-        )
-        whole = _expanded(again, compiled) or again
-        return msgspec.structs.replace(
-            whole,
-            usage=found.usage + again.usage,
-            notes=(*whole.notes, "asked for a shorter reply"),
-        )
+        held: dict[str, Any] = {"grammar": compiled.grammar}
+        if given_up in host.memory:
+            held = {"json_schema": compiled.plain}
+        found = self._say(slot, dropped, held)
+        whole = _read(found, compiled)
+        if whole is not None or self._on_chunk is not None:
+            return whole or found
+        if found.finish == "length":
+            compiled = self._compile(1.0)
+            held = {"grammar": compiled.grammar}
+        else:
+            host.memory[given_up] = True
+            held = {"json_schema": compiled.plain}
+        again = self._say(slot, dropped, held)
+        whole = _read(again, compiled) or again
+        return msgspec.structs.replace(whole, usage=found.usage + again.usage)
 
     def _compile(self, chars_per_token: float) -> Compiled:
         request = self._request
@@ -213,10 +214,10 @@ class _Ask:
         return known
 
 
-def _expanded(found: Completion, compiled: Compiled) -> Completion | None:
-    """The reply with its quotes in full; None where it is no whole JSON."""
+def _read(found: Completion, compiled: Compiled) -> Completion | None:
+    """The reply with its quotes in full; None where it is not whole, or not of the schema."""
     try:
-        return msgspec.structs.replace(found, text=compiled.expand(found.text))
+        return msgspec.structs.replace(found, text=compiled.read(found.text))
     except ValueError:
         return None
 

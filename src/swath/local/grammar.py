@@ -19,6 +19,7 @@ from collections.abc import Mapping
 from functools import reduce
 from typing import Any
 
+import jsonschema_rs
 import msgspec
 
 from swath.engine.quotes import EACH, Path, quote_paths
@@ -32,8 +33,10 @@ STEP = 1e-6
 DEPTH = 3  # times that a recursive reference is followed
 
 _FORMATS = frozenset({"date", "time", "date-time", "duration", "uuid", "ipv4", "ipv6"})
-SENTENCE = r"^([^.!?\n]|[.!?][^\s.!?])+[.!?]$"
-LONG_SENTENCE = 240
+LONG_SENTENCE = 280
+# A stop ends it, unless a digit follows. (Allowing more after a stop, as in abbreviations, drives a
+# model that wants to go on into writing ".Then" or another script.)
+SENTENCE = rf"^([^.!?\n]|\.[0-9]){{1,{LONG_SENTENCE}}}[.!?]$"
 # A small model asked for one sentence goes on for a paragraph, so it is held to it.
 _ONE_SENTENCE = re.compile(r"\b(?:one|a|single|short)\s+(?:\w+\s+)?sentence\b", re.IGNORECASE)
 _BEYOND = re.compile(r"\(\?|\\[1-9bB]")  # look-around and back-references
@@ -54,12 +57,21 @@ class Compiled(msgspec.Struct, frozen=True):
         ruled = {**self.schema, "x-guidance": {"whitespace_flexible": False}}
         return "%llguidance {}\nstart: %json " + json.dumps(ruled, ensure_ascii=False)
 
-    def expand(self, text: str) -> str:
-        """The reply with its quotes in full. Raises ValueError where it is not JSON."""
+    @property
+    def plain(self) -> Mapping[str, Any]:
+        """The schema for llama.cpp's own, simpler grammar, where LLGuidance did not take it."""
+        plain: Mapping[str, Any] = _without(self.schema, {"pattern", "multipleOf"})
+        return plain
+
+    def read(self, text: str) -> str:
+        """The reply with its quotes in full and no string broken off in a word. Raises ValueError
+        where it is not JSON of the schema: then nothing held the model to it."""
         value = json.loads(text)
-        if not self.quotes:
-            return text
-        for path in self.paths:
+        # Not exactly representable decimals fail `multipleOf`, which only ends a number's digits.
+        if not jsonschema_rs.is_valid(_without(self.schema, {"multipleOf"}), value):
+            raise ValueError("not of the schema")
+        value = _tidied(value, self.schema)
+        for path in self.paths if self.quotes else ():
             value = self._expand(value, path)
         return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
@@ -196,16 +208,14 @@ class _Bounds:
             return {"enum": list(self.quotes)}
         if node.get("format") in _FORMATS:
             return {"type": "string", "format": node["format"]}
+        pattern = node.get("pattern")
+        if isinstance(pattern, str) and not _BEYOND.search(pattern):
+            return {"type": "string", "pattern": _ending(pattern, self.chars)}
+        if "format" not in node and _ONE_SENTENCE.search(str(node.get("description", ""))):
+            return {"type": "string", "pattern": SENTENCE}
         least = node.get("minLength", 0)
         most = max(min(node.get("maxLength", self.chars), self.chars), least)
-        pattern = node.get("pattern")
-        if isinstance(pattern, str):
-            known = {} if _BEYOND.search(pattern) else {"pattern": pattern}
-        elif "format" not in node and _ONE_SENTENCE.search(str(node.get("description", ""))):
-            most, known = max(min(most, LONG_SENTENCE), least), {"pattern": SENTENCE}
-        else:
-            known = {}
-        return {"type": "string", "minLength": least, "maxLength": most, **known}
+        return {"type": "string", "minLength": least, "maxLength": most}
 
     def _followed(self, node: Any) -> Any:
         """A reference's target with what stands beside it; anything else as it is."""
@@ -250,6 +260,19 @@ def _number(node: Mapping[str, Any], kind: str) -> dict[str, Any]:
     return result
 
 
+def _ending(pattern: str, chars: int) -> str:
+    """The pattern with an end to each repetition: the decoder takes no length beside a pattern."""
+    bounds = {"*": f"{{0,{chars}}}", "+": f"{{1,{chars}}}"}
+
+    def bounded(match: re.Match[str]) -> str:
+        return bounds.get(match.group(), match.group())
+
+    return _PIECE.sub(bounded, pattern)
+
+
+_PIECE = re.compile(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]|[*+]")
+
+
 def _guess(node: Mapping[str, Any]) -> str | None:
     """The type of a schema that names none, by its keywords."""
     for kind, keys in _TELLING.items():
@@ -290,6 +313,45 @@ def _impossible(node: Any) -> bool:
     return node is False or (isinstance(node, Mapping) and node.get("not") == {})
 
 
+def _without(node: Any, keys: set[str]) -> Any:
+    """A bounded schema without some keywords."""
+    if isinstance(node, list):
+        return [_without(item, keys) for item in node]
+    if not isinstance(node, dict) or "enum" in node:
+        return node
+    kept = {k: v for k, v in node.items() if k not in keys}
+    for key in ("anyOf", "prefixItems", "items"):
+        if key in kept:
+            kept[key] = _without(kept[key], keys)
+    for key in ("properties", "patternProperties"):
+        if key in kept:
+            kept[key] = {name: _without(child, keys) for name, child in kept[key].items()}
+    return kept
+
+
+def _tidied(value: Any, node: Any) -> Any:
+    """`value` with each string that ran into its bound ending at a sentence or a word."""
+    if not isinstance(node, Mapping):
+        return value
+    if isinstance(value, str) and node.get("pattern") == SENTENCE and len(value) > LONG_SENTENCE:
+        return value[: value.rfind(" ", 0, -2)].rstrip(" ,;:-") + "…"
+    if isinstance(value, str) and len(value) >= node.get("maxLength", LIMIT) - 2:
+        whole = max(value.rfind(end) for end in (". ", "! ", "? ", ".\n")) + 1
+        cut = whole if whole > len(value) // 2 else value.rfind(" ")
+        return value[:cut].rstrip() if cut > node.get("minLength", 0) else value
+    if isinstance(value, list):
+        first = node.get("prefixItems", [])
+        nodes = [*first, *[node.get("items")] * max(len(value) - len(first), 0)]
+        return [_tidied(item, n) for item, n in zip(value, nodes, strict=False)]
+    if isinstance(value, dict):
+        if "anyOf" in node:
+            node = next((o for o in node["anyOf"] if o.get("type") == "object"), node)
+        others = next(iter(node.get("patternProperties", {}).values()), None)
+        named = node.get("properties", {})
+        return {k: _tidied(v, named.get(k, others)) for k, v in value.items()}
+    return value
+
+
 def _longest(node: Any) -> float:
     """Characters of the longest text that a bounded schema lets through."""
     if not isinstance(node, Mapping):
@@ -308,5 +370,5 @@ def _longest(node: Any) -> float:
         rest = max(node["maxItems"] - len(first), 0)
         return float(2 + sum(map(_longest, first)) + rest * (_longest(node["items"]) + 1))
     if kind == "string":
-        return float(node["maxLength"]) + 2 if "maxLength" in node else 40
+        return float(node.get("maxLength", LONG_SENTENCE if "pattern" in node else 40)) + 2
     return 24
