@@ -151,7 +151,7 @@ def _sum(counts: dict[int, int], start: int, end: int) -> int:
 def as_swath(url: str, rpm: int) -> None:
     import swath as sw
 
-    model = {"provider": "openai", "model": "gpt-4.1-nano", "base_url": url}
+    model: dict[str, Any] = {"provider": "openai", "model": "gpt-4.1-nano", "base_url": url}
     if rpm:
         model["rpm"] = rpm
     with sw.Session({"models": {"m": model}, "store": "memory://"}, check=False):

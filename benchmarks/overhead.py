@@ -97,10 +97,9 @@ def compare(rows: int, flights: list[int], fenic_rows: int, repeat: int) -> None
         ],
     )
     for flight in flights:
-        mine, bare = medians["swath", flight], medians["bare aiohttp", flight]
-        print(
-            f"{flight} in flight: {mine['cpu_us'] / bare['cpu_us']:.2f} x the bare loop's CPU a row"
-        )
+        mine, loop = medians["swath", flight], medians["bare aiohttp", flight]
+        share = mine["cpu_us"] / loop["cpu_us"]
+        print(f"{flight} in flight: {share:.2f} x the bare loop's CPU a row")
         if fenic_rows:
             faster = mine["rows_s"] / medians["fenic", 0]["rows_s"]
             print(f"{flight} in flight: {faster:.0f} x fenic's rows/s")

@@ -349,6 +349,19 @@ def test_the_budget_holds_while_everything_breaks(
         assert 0.1 < server.stats.dollars <= 1.0
 
 
+def test_a_long_prompt_is_reserved_and_booked_at_its_own_price(open_session: Open) -> None:
+    long = {"input": 200.0, "output": 200.0}
+    price = {"input": 1.0, "output": 1.0, "long_from": 500, "long": long}
+    with serve(OpenAIServer()) as server:
+        session = open_session(m=(server, {"price": price}))
+        short, lengthy = session.complete("word " * 10), session.complete("word " * 1000)
+        assert short.cost_usd < 0.001
+        used = lengthy.usage.input_tokens + lengthy.usage.output_tokens
+        assert lengthy.cost_usd == pytest.approx(used * 200 / 1e6)
+        with pytest.raises(BudgetReached):
+            session.complete("words " * 1000, max_cost=0.1)
+
+
 # -- streams
 
 

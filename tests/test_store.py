@@ -16,7 +16,7 @@ from tests.store_kit import Place, call_row, key, place, reply, run_row, writer
 
 __all__ = ["place"]  # a fixture
 
-text = st.text(st.characters(exclude_categories=("Cs",)))
+text = st.text(st.characters(exclude_categories=["Cs"]))
 count = st.integers(0, 2**53)
 number = st.floats(allow_nan=False, width=64)
 usage = st.builds(Usage, count, count, count, count, count, st.none() | number)

@@ -148,7 +148,7 @@ def through_a_wire(place: PostgresPlace) -> Iterator[tuple[Store, Wire]]:
     from psycopg.conninfo import conninfo_to_dict
 
     info = conninfo_to_dict(POSTGRES)
-    wire = Wire(str(info["host"]), int(info["port"]))
+    wire = Wire(str(info["host"]), int(str(info["port"])))
     url = place.url.replace(f":{info['port']}", f":{wire.port}", 1)
     store = open_store(url, Path("/"))
     try:

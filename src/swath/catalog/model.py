@@ -34,17 +34,31 @@ class Secret:
 
 
 class Price(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
-    """Dollars per million tokens. Cached input costs as input where it is not stated."""
+    """Dollars per million tokens. Cached input costs as input where it is not stated.
+
+    Some models cost more once a prompt is long: over `long_from` input tokens, `long` holds for all
+    of the call's tokens.
+    """
 
     input: float
     output: float
     cached_input: float | None = None
     cache_write: float | None = None
+    long_from: int | None = None
+    long: Price | None = None
+
+    def at(self, input_tokens: float) -> Price:
+        """The price that holds for a call with so many input tokens."""
+        if self.long is None or self.long_from is None or input_tokens <= self.long_from:
+            return self
+        return self.long
 
     def cost(self, usage: Usage) -> float:
         """Dollars for `usage`; the provider's own figure wins where it gave one."""
         if usage.cost_usd is not None:
             return usage.cost_usd
+        if self.long is not None and (price := self.at(usage.input_tokens)) is not self:
+            return price.cost(usage)
         cached = self.input if self.cached_input is None else self.cached_input
         written = self.input if self.cache_write is None else self.cache_write
         fresh = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens

@@ -36,7 +36,7 @@ Clause = tuple[str, str | list[Any]]
 """How a price's model is recognised: ("equals", text), ("starts_with", …), ("or", clauses), …"""
 
 _FREE = Price(input=0.0, output=0.0)
-_FORMAT = 1  # of the cached file
+_FORMAT = 2  # of the cached file
 
 
 class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -312,21 +312,35 @@ def _price_today(model: Any, today: date) -> Any:
 
 
 def _price_of(id: str, prices: Any) -> Price | None:
-    read, written = _dollars(prices, "input_mtok"), _dollars(prices, "output_mtok")
-    if read is None and written is None:
+    starts = {
+        tier.start for key in _PRICED for tier in getattr(getattr(prices, key, None), "tiers", ())
+    }
+    base = _tier(prices, 0)
+    if base is None:
         return _FREE if id.endswith(":free") else None
-    return Price(
-        input=read or 0.0,
-        output=written or 0.0,
-        cached_input=_dollars(prices, "cache_read_mtok"),
-        cache_write=_dollars(prices, "cache_write_mtok"),
-    )
+    if not starts:
+        return base
+    return msgspec.structs.replace(base, long_from=min(starts), long=_tier(prices, max(starts)))
 
 
-def _dollars(prices: Any, key: str) -> float | None:
+_PRICED = ("input_mtok", "output_mtok", "cache_read_mtok", "cache_write_mtok")
+
+
+def _tier(prices: Any, tokens: int) -> Price | None:
+    """The price of a prompt of so many tokens."""
+    read, written, cached, stored = (_dollars(prices, key, tokens) for key in _PRICED)
+    if read is None and written is None:
+        return None
+    return Price(input=read or 0.0, output=written or 0.0, cached_input=cached, cache_write=stored)
+
+
+def _dollars(prices: Any, key: str, tokens: int = 0) -> float | None:
     amount = getattr(prices, key, None)
-    amount = getattr(amount, "base", amount)  # by length of the prompt: the base tier
-    return None if amount is None else float(amount)
+    dollars = getattr(amount, "base", amount)
+    for tier in getattr(amount, "tiers", ()):  # in ascending order
+        if tokens >= tier.start:
+            dollars = tier.price
+    return None if dollars is None else float(dollars)
 
 
 def _modalities(id: str, prices: Any) -> tuple[str, ...]:

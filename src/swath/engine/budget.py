@@ -102,7 +102,9 @@ class Budgeting:
         assert call.parcel is not None
         request = call.request
         most = request.max_tokens or 0 if isinstance(request, Request) else 0
-        input_worst = (call.parcel.size + HIDDEN_TOKENS) * price.dearest_input / 1e6
+        input_most = call.parcel.size + HIDDEN_TOKENS
+        price = price.at(input_most)
+        input_worst = input_most * price.dearest_input / 1e6
         worst = input_worst + most * price.output / 1e6
         # Near the end of the money a call may still fit with a shorter leash than it asked for.
         usual = 1.5 * self._estimates.output_high(call.label, model, request) + 16

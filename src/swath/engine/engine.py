@@ -188,7 +188,8 @@ class Engine:
         tokens_out = self.estimates.output(label, model, settled)
         cost = 0.0
         if model.price is not None:
-            cost = (tokens_in * model.price.input + tokens_out * model.price.output) / 1e6
+            price = model.price.at(tokens_in)
+            cost = (tokens_in * price.input + tokens_out * price.output) / 1e6
         seconds = (
             tokens_in / 155 + tokens_out / 12
             if model.provider == LOCAL

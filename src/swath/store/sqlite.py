@@ -80,6 +80,7 @@ class SqliteStore(GroupedStore):
                     raise
                 time.sleep(0.01)
         db.execute("PRAGMA synchronous=NORMAL")
+        db.execute("PRAGMA wal_autocheckpoint=4000")  # pages: each one waits for the disk
         db.execute("PRAGMA cache_size=-16384")  # KiB; mapped, all that was ever read would count
         return db
 
