@@ -5,12 +5,12 @@ Rules that live here:
   brings new prices. Importing it takes a quarter of a second and 40 MB, so that what Swath needs
   of it is kept in the cache directory, one file per version and day, and read from there in a few
   milliseconds; where that cannot be written, the import is paid.
-- A price by length of the prompt counts at its base tier: a prompt longer than the tier's start
-  (200,000 tokens at some models of Google and Anthropic) costs more than is said here.
+- A price by length of the prompt has two tiers here: the base, and the dearest, from the first
+  tier's start (200,000 tokens at some models of Google and Anthropic) on.
 - A price by date is the one that holds today; one by time of day is the standard one.
 - Prices by audio, image, search or request are left out.
-- A compatible server's prices are looked up by its URL, so that a local server is never priced as
-  OpenAI.
+- A compatible server's prices are looked up by its URL. At one that nobody knows, a proprietary
+  model is taken for the provider's own behind a gateway; one with open weights has no price.
 """
 
 from __future__ import annotations
