@@ -66,7 +66,7 @@ def demo(
         run = definition.enriched(table, alias).run(session=session, name="demo")
         _write(run.table)
         _show(run.table)
-        _summary(run, _hosted(table, alias, session))
+        _summary(run, _hosted(run.table, alias, session))
     if not model:
         console.note(f"Look closer: cd {FOLDER}, then swath calls; or swath enrich --help")
 
@@ -127,7 +127,7 @@ def _show(table: pl.DataFrame) -> None:
     screen.print(Padding(_topics(table), (0, 0, 1, 1)))
 
 
-_STANCES = {"for": "green", "against": "red", "mixed": "yellow"}
+_STANCES = {"approves": "green", "criticises": "red", "appeals": "yellow"}
 
 
 def _topics(table: pl.DataFrame) -> Table:
@@ -175,15 +175,15 @@ def _summary(run: FrameRun, hosted: str) -> None:
 
 
 def _hosted(table: pl.DataFrame, alias: str, session: Session) -> str:
-    """What the answers would cost at hosted models. Counted from the stored answers, so that a
-    second run says the same."""
+    """What the answers in `table` would cost at hosted models. Counted from the stored ones, so
+    that a second run says the same."""
     from swath import demo as definition
     from swath.catalog import prices
     from swath.messages import Usage
 
     async def stored() -> Usage:
         total = Usage()
-        for _, operator in definition.enriched(table, alias).plan.operators():
+        for _, operator in definition.enriched(definition.speeches(1), alias).plan.operators():
             requests = [r for r in operator.requests(table, alias) if r is not None]
             for reply in session.engine.lookup(requests):
                 total += reply.usage if reply is not None else Usage()

@@ -54,16 +54,15 @@ def runs(
 
 
 def _table(rows: list[dict[str, Any]]) -> Table:
-    numbers = ("rows", "failed", "calls", "stored", "cost", "time")
+    numbers = ("rows", "calls", "stored", "cost", "time")
     made = console.table("when", "id", "name", "status", *numbers, right=numbers, wrap=("name",))
     for row in rows:
         made.add_row(
             console.when(row["at"]),
-            row["id"][:8],
+            row["id"][:6],
             row["name"],
             row["status"],
-            console.count(row["rows"]),
-            console.count(row["failed"]),
+            console.count(row["rows"]) + (f", {row['failed']:,} failed" if row["failed"] else ""),
             console.count(row["calls"]),
             console.count(row["cached"]),
             console.dollars(row["cost_usd"]),
