@@ -10,6 +10,9 @@ import contextlib
 import io
 import os
 import re
+import shlex
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,10 @@ import msgspec
 import pytest
 
 from swath.config import ModelConfig, load
+from tests.cli_kit import Cli, cli
+from tests.servers import OpenAIServer, serve
 
+__all__ = ["cli"]
 ROOT = Path(__file__).parent.parent
 COMMANDS = ("", "demo", "enrich", "models", "models list", "models pull", "calls", "runs", "doctor")
 HEAD = """\
@@ -81,6 +87,27 @@ def test_every_config_that_is_shown_is_one(page: str) -> None:
     for block in blocks:
         table: dict[str, Any] = tomllib.loads(block)
         assert load(table).models
+
+
+def test_the_readme_does_what_it_says(cli: Cli) -> None:
+    text = (ROOT / "README.md").read_text("utf-8")
+    cli.write("readme.py", "\n".join(re.findall(r"```python\n(.*?)```", text, re.DOTALL)))
+    command = next(line for line in text.splitlines() if line.startswith("swath enrich"))
+    with serve(OpenAIServer()) as server:
+        cli.config(server.base_url)
+        done = subprocess.run(
+            [sys.executable, "readme.py"],
+            cwd=cli.folder,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert "You said: Name three rivers" in done.stdout
+        shell = cli(*shlex.split(command)[1:])
+        assert shell.status == 0, shell.err
+    assert (cli.folder / "labelled.csv").exists()
 
 
 def test_every_link_leads_somewhere() -> None:

@@ -172,7 +172,9 @@ def _model(alias: str, section: Any, where: str) -> ModelConfig:
         **{key: value for key, value in section.items() if key in own},
     }
     if name == LOCAL:
-        table.setdefault("model", _DEFAULT_LOCAL)
+        from swath.local.weights import DEFAULT_CHAT
+
+        table.setdefault("model", DEFAULT_CHAT)
     if not table.get("model"):
         raise ConfigError(
             f"{where}: models.{alias} has no model.",
@@ -194,7 +196,6 @@ def _model(alias: str, section: Any, where: str) -> ModelConfig:
 
 
 _LOCAL_OPTIONS = frozenset({"slots", "threads", "context", "gpu_layers"})
-_DEFAULT_LOCAL = "qwen2.5-coder-0.5b"
 
 
 def _environment(base: Path) -> Mapping[str, str]:

@@ -113,7 +113,11 @@ class Session:
             return
         if self in _open:
             _open.remove(self)
-        loop = self._running_loop()
+        loop = self._loop
+        if loop is None:  # nothing was ever asked
+            self.closed = True
+            self.engine.store.close()
+            return
         asyncio.run_coroutine_threadsafe(self._shut_down(), loop).result(timeout=30)
         self.closed = True
         loop.call_soon_threadsafe(loop.stop)

@@ -106,8 +106,10 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def identity(self) -> tuple[str, ...]:
-        """What can change an answer besides the request; part of the content hash."""
-        options = msgspec.json.encode(dict(self.options), order="deterministic").decode()
+        """What can change an answer besides the request; part of the content hash. The options of
+        the local model say how fast it answers, not what."""
+        relevant = {} if self.provider == "local" else dict(self.options)
+        options = msgspec.json.encode(relevant, order="deterministic").decode()
         return (self.provider, self.id, self.base_url, options)
 
     @property

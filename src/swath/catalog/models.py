@@ -14,6 +14,7 @@ from swath.errors import ConfigError, KeyMissing, UnknownModel, listing
 from swath.providers import LOCAL, NAMES, provider
 
 LOCAL_SLOTS = 4
+LOCAL_DEADLINE = 1800.0  # seconds: nothing is gained by giving up on this machine's own work
 
 
 class Models(Mapping[str, Model]):
@@ -88,20 +89,8 @@ class Models(Mapping[str, Model]):
 
     def _resolve(self, name: str) -> Model:
         section = self.configured(name)
-        where: dict[str, Any]
-        if section.provider == LOCAL:
-            slots = section.options.get("slots") or section.concurrency or LOCAL_SLOTS
-            where = {
-                "base_url": "",
-                "concurrency": slots,
-                "price": Price(input=0.0, output=0.0),
-                "price_source": "local",
-                "context_window": section.context_window,
-            }
-            where["timeout"] = max(section.timeout, 600.0)
-            where["deadline"] = max(section.deadline, 1800.0)
-        else:
-            where = self._remote(name, section)
+        local = section.provider == LOCAL
+        where = self._local(section) if local else self._remote(name, section)
         for key in ("rpm", "tpm", "input_tpm", "output_tpm", "fallback"):
             where[key] = getattr(section, key)
         model = Model(
@@ -112,7 +101,24 @@ class Models(Mapping[str, Model]):
             defaults=section.defaults,
             **where,
         )
-        return model if model.provider == LOCAL else provider(model.provider).authorize(model)
+        if not local:
+            return provider(model.provider).authorize(model)
+        from swath.local.backend import context_window
+
+        window = section.context_window or context_window(model)
+        return msgspec.structs.replace(model, context_window=window)
+
+    @staticmethod
+    def _local(section: ModelConfig) -> dict[str, Any]:
+        return {
+            "base_url": "",
+            "concurrency": section.options.get("slots") or section.concurrency or LOCAL_SLOTS,
+            "timeout": section.timeout,
+            "deadline": max(section.deadline, LOCAL_DEADLINE),
+            "price": Price(input=0.0, output=0.0),
+            "price_source": "local",
+            "max_output_tokens": section.max_output_tokens,
+        }
 
     def _remote(self, name: str, section: ModelConfig) -> dict[str, Any]:
         from swath.catalog import prices

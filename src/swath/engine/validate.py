@@ -17,19 +17,17 @@ from swath.errors import Kind, ProviderError
 from swath.messages import AnyReply, Completion, Message, Request
 from swath.providers import LOCAL, provider
 
-LOCAL_FEATURES = frozenset(
-    {"json_schema", "choices", "grounding", "logprobs", "seed", "stop", "top_p", "embed"}
-)
-
 
 class Validating:
     def __init__(self) -> None:
         self._lacks: dict[tuple[str, str, str], set[str]] = {}  # learned from UNSUPPORTED
 
     def features(self, model: Model) -> frozenset[str]:
-        have = (
-            LOCAL_FEATURES if model.provider == LOCAL else provider(model.provider).features(model)
-        )
+        """What the model takes, as far as is known by now."""
+        if model.provider == LOCAL:
+            from swath.local.backend import LOCAL_FEATURES as have
+        else:
+            have = provider(model.provider).features(model)
         return have - self._lacks.get(model.account, set())
 
     async def __call__(self, inner: Next, call: Call) -> AnyReply:

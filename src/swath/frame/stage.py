@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 # The next row would fail in the same way: go no further, and say so once.
 HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})
+NARROW = 8  # calls at once
 UNASKED = object()  # in a cell: the run stopped before its turn
 LONG_ROW = 2048  # bytes: a row of twice this counts for two
 BLANK = "no text in the row: null without a call"
@@ -156,7 +157,9 @@ class Stage:
         missing: list[list[tuple[Request, list[int]]]],
     ) -> list[Pending]:
         lanes = {r.model: self._lane(r.model) for column in missing for r, _ in column}
-        size = min(max(4 * min(lane.width for lane in lanes.values()), 16), 1024)
+        width = min(lane.width for lane in lanes.values())
+        # A narrow lane is a slow model's: each row goes on at once, to the next stage and the bar.
+        size = 1 if width <= NARROW else min(4 * width, 1024)
         pieces = [
             Pending(batch.slice(at, size), [column[at : at + size] for column in values])
             for at in range(0, batch.table.height, size)
