@@ -89,7 +89,11 @@ class Session:
             finally:
                 ended.set()
 
-        future = self.submit(watched())
+        try:
+            future = self.submit(watched())
+        except InputError:
+            coroutine.close()
+            raise
         try:
             return waiting.result(future)
         except KeyboardInterrupt:
