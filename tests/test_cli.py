@@ -280,6 +280,7 @@ def test_doctor_tells_good_from_broken(cli: Cli, monkeypatch: pytest.MonkeyPatch
         assert well.status == 0, well.out
         assert "key in GOOD_KEY accepted" in well.out
         assert "500 requests/min" in well.out
+        assert not (cli.folder / ".swath").exists()  # a look leaves no trace
 
         monkeypatch.setenv("GOOD_KEY", "sk-wrong-123456")
         ill = cli("doctor")

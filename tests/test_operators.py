@@ -319,3 +319,18 @@ def test_public_names_are_the_functions_whatever_was_imported() -> None:
 
     assert callable(swath.operators.extract)
     assert swath.operators.map("{a}") == sw.map("{a}")
+
+
+def test_a_question_says_which_part_of_it_the_row_gave() -> None:
+    """Quotes must come from there, not from the words of the template."""
+
+    def source(operator: Operator, **columns: list[Any]) -> str | None:
+        (request,) = operator.requests(pl.DataFrame(columns), "m")
+        return request.source if request else None
+
+    assert source(sw.extract("t", Person), t=["words"]) == "words"
+    assert source(sw.classify("t", ["a", "b"]), t=["words"]) == "words"
+    assert source(sw.predicate("Is {t} good?"), t=["words"]) == "words"
+    assert source(sw.map("Read {t}.", response=Person), t=["words"]) == "words"
+    assert source(sw.map("{t}", response=Person), t=["words"]) == "words"
+    assert source(sw.map("Read {t} and {u}.", response=Person), t=["a"], u=["b"]) == "Read a and b."

@@ -32,7 +32,7 @@ OPERATORS: dict[str, Callable[..., Operator]] = {
     "classify_multi": lambda **s: sw.classify("text", ["card", "loan"], multi=True, **s),
     "classify_scores": lambda **s: sw.classify("text", ["card", "loan"], scores=True, **s),
     "map": lambda **s: sw.map("Answer: {text}", **s),
-    "map_response": lambda **s: sw.map("Read: {text}", response=Ticket, **s),
+    "map_response": lambda **s: sw.map("Read:\n\n{text}", response=Ticket, **s),
     "predicate": lambda **s: sw.predicate("A card was lost: {text}", **s),
 }
 

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from swath.cli import console
-from swath.cli.options import ConfigPath, Json
+from swath.cli.options import ConfigPath, Json, store_file
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from swath.catalog import Model
     from swath.config import Config
     from swath.session import Session
@@ -40,13 +42,17 @@ def doctor(as_json: Json = False, config: ConfigPath = None) -> None:
 
     settings = load(config)
     findings = [_versions(), _config(settings)]
+    file = store_file(settings)
+    new = file is not None and not file.exists()
     try:
         session = Session(config, check=False)
     except SwathError as error:
         findings.append(Finding("store", BAD, str(error)))
     else:
         with session:
-            findings += [_store(session), *_models(session)]
+            findings += [_store(session, new), *_models(session)]
+        if new and file is not None:
+            _leave_no_trace(file)
     if as_json:
         console.say_json([finding.__dict__ for finding in findings])
     else:
@@ -100,11 +106,21 @@ def _config(settings: Config) -> Finding:
     )
 
 
-def _store(session: Session) -> Finding:
+def _leave_no_trace(file: Path) -> None:
+    """A store that was made only to see whether it can be."""
+    for made in file.parent.glob(f"{file.name}*"):
+        made.unlink()
+    if not any(file.parent.iterdir()):
+        file.parent.rmdir()
+
+
+def _store(session: Session, new: bool) -> Finding:
     """Opening it has made it and written its tables."""
     path = getattr(session.engine.store, "path", None)
     if path is None:
         return Finding("store", GOOD, "PostgreSQL, reachable and writable")
+    if new:
+        return Finding("store", GOOD, f"{console.place(path)}: writable, made at the first call")
     rows = session.engine.store.query("SELECT count(*) AS n FROM calls")
     calls = console.count(rows[0]["n"], "call")
     return Finding(

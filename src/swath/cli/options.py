@@ -18,12 +18,18 @@ ConfigPath = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for other programs.")]
 
 
+def store_file(config: Config) -> Path | None:
+    """Where the store is or will be; None where it is no file."""
+    scheme, _, rest = config.store.partition("://")
+    return config.base / Path(rest[1:]).expanduser() if scheme == "sqlite" else None
+
+
 def ledger(config: Config) -> Store | None:
     """The store with the ledger, or None where nothing was ever asked: none is made for a look."""
     from swath.store import open_store
 
-    scheme, _, rest = config.store.partition("://")
-    if scheme == "sqlite" and not (config.base / Path(rest[1:]).expanduser()).is_file():
+    file = store_file(config)
+    if file is not None and not file.is_file():
         return None
     return open_store(config.store, config.base)
 

@@ -16,27 +16,26 @@ if TYPE_CHECKING:
 
 SOURCE = "EuroParlMin v1.0 (ufal/europarlmin), from the Europarl corpus: free to use"
 
-TOPICS = (
-    "agriculture",
-    "animal welfare",
-    "economy",
-    "public health",
-    "transport",
-    "environment",
-    "foreign affairs",
-    "human rights",
-    "national sovereignty",
-)
+TOPICS = {
+    "agriculture": "farmers, milk, crops, pesticides",
+    "animal welfare": "how animals are treated",
+    "economy": "the euro, taxes, prices, costs",
+    "social policy": "work, health, drugs, disability",
+    "transport": "ships, cars, airports",
+    "environment": "pollution, nature",
+    "foreign affairs": "other countries, war",
+    "human rights": "prisons, torture, executions",
+    "institutions": "the constitution, the Commission, Parliament",
+}
 
 
-# The order of the fields and their words were chosen on the local model, which is small: a stance
-# before a claim makes it take sides, and "one short sentence" bounds what it may write.
+# Words and order were chosen on the local model, which is small: a stance before a claim makes it
+# take sides, noun phrases are not parroted, and "one short sentence" bounds what it may write.
 class Argument(BaseModel):
     """What a speaker argues."""
 
-    stance: Literal["approves", "criticises", "appeals"] = Field(
-        description="whether the speaker approves of something, criticises something, or appeals "
-        "to somebody"
+    stance: Literal["supportive", "critical", "neutral"] = Field(
+        description="the attitude of the speaker"
     )
     claim: str = Field(
         description="the speaker's main point, in one short sentence in your own words"

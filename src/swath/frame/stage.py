@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 # The next row would fail in the same way: go no further, and say so once.
 HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})
-NARROW = 8  # calls at once
+NARROW = 16  # calls at once
 UNASKED = object()  # in a cell: the run stopped before its turn
 LONG_ROW = 2048  # bytes: a row of twice this counts for two
 BLANK = "no text in the row: null without a call"

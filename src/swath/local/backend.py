@@ -18,7 +18,7 @@ from typing import Any
 import msgspec
 
 from swath.catalog.model import Model
-from swath.errors import Kind, ProviderError
+from swath.errors import Kind, MissingExtra, ProviderError, WeightsError
 from swath.local import choices, weights
 from swath.local.encoder import Encoder
 from swath.local.grammar import CHARS_PER_TOKEN, Compiled, compile_schema
@@ -192,13 +192,19 @@ class _Ask:
         labels = self._request.choices
         found = choices.score(self._host, slot, self._messages, labels, dropped)
         scores = found.scores
-        known = weights.catalogue().get(self._model.id)
-        if known is not None and known.calibrated and (bare := _without_text(self._request)):
-            scores = choices.calibrated(scores, self._favour(slot, bare, dropped))
+        notes: tuple[str, ...] = ()
+        known, source = weights.catalogue().get(self._model.id), self._request.source
+        if known is not None and source:
+            favour = likeness = None
+            if known.calibrated and (bare := _without(source, self._messages)):
+                favour = self._favour(slot, bare, dropped)
+            if known.encoder_weight and len(labels) > 2:
+                likeness, notes = _likeness(source, labels, self._request.system)
+            scores = choices.mended(scores, favour, likeness, known.encoder_weight)
         text = max(scores, key=lambda label: scores[label])
         if self._on_chunk:
             self._on_chunk(Chunk(text=text))
-        return Completion(text=text, scores=scores, usage=found.usage)
+        return Completion(text=text, scores=scores, usage=found.usage, notes=notes)
 
     def _favour(
         self, slot: int, bare: list[dict[str, Any]], dropped: threading.Event
@@ -222,19 +228,23 @@ def _read(found: Completion, compiled: Compiled) -> Completion | None:
         return None
 
 
-def _without_text(request: Request) -> list[dict[str, Any]] | None:
-    """The request's messages with the text taken out; None where it is not known which that is."""
-    source = request.source
-    if source and any(source in m.content for m in request.messages):
-        return [
-            {**_message(m), "content": m.content.replace(source, NO_TEXT)} for m in request.messages
-        ]
-    if request.system and [m.role for m in request.turns] == ["user"]:
-        return [
-            {"role": "system", "content": request.system},
-            {"role": "user", "content": NO_TEXT},
-        ]
-    return None
+def _without(source: str, messages: list[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """The messages with the text taken out; None where it does not stand in them."""
+    bare = [{**m, "content": m["content"].replace(source, NO_TEXT)} for m in messages]
+    return None if bare == messages else bare
+
+
+def _likeness(
+    text: str, labels: tuple[str, ...], instructions: str
+) -> tuple[dict[str, float] | None, tuple[str, ...]]:
+    """What the encoder says of each label; None and a note where there is no encoder."""
+    try:
+        encoder = _encoder(weights.DEFAULT_EMBED)
+    except (WeightsError, MissingExtra):
+        return None, ("labels scored without the encoder",)
+    lines = [line.strip().lstrip("-* ") for line in instructions.splitlines()]
+    told = [next((n for n in lines if n.startswith(f"{label}:")), label) for label in labels]
+    return dict(zip(labels, encoder.likeness(text, told), strict=True)), ()
 
 
 def _message(message: Message) -> dict[str, Any]:
@@ -324,8 +334,17 @@ def _present(name: str) -> Path:
     return weights.pull(name)
 
 
-_encoders: dict[Path, Encoder] = {}
+_encoders: dict[str, Encoder] = {}
 _encoding = threading.Lock()
+
+
+def _encoder(name: str, threads: int = 0) -> Encoder:
+    """The encoder called `name`, loaded when first asked for."""
+    with _encoding:
+        if (known := _encoders.get(name)) is None:
+            path, width = _present(name), weights.lookup(name).context_window
+            known = _encoders[name] = Encoder(path, window=width, threads=threads)
+        return known
 
 
 def _embed(request: EmbedRequest, model: Model) -> Embeddings:
@@ -337,12 +356,7 @@ def _embed(request: EmbedRequest, model: Model) -> Embeddings:
             hint=f"The local model for embeddings is '{weights.DEFAULT_EMBED}'.",
             feature="embed",
         )
-    path = _present(model.id)
-    with _encoding:
-        encoder = _encoders.get(path)
-        if encoder is None:
-            threads = settings(model.options).threads
-            encoder = _encoders[path] = Encoder(path, window=known.context_window, threads=threads)
+    encoder = _encoder(model.id, settings(model.options).threads)
     found = encoder.embed(request.texts)
     size = len(found.vectors[0]) if found.vectors else request.dimensions
     if request.dimensions not in (None, size):

@@ -6,11 +6,13 @@ the probabilities after that; so labels of many tokens, and labels with a common
 what constrained decoding would give them.
 
 A small model favours some labels whatever the text. What it says to the same prompt without a text
-is that favour; dividing by it ("contextual calibration", Zhao et al. 2021) removes it.
+is that favour; dividing by it ("contextual calibration", Zhao et al. 2021) removes it. And it knows
+little of topics, which an encoder tells well: where there are several labels, both have a say.
 """
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -51,9 +53,29 @@ def score(
     return Scored(_normal(scores), walk.usage)
 
 
-def calibrated(scores: Mapping[str, float], favour: Mapping[str, float]) -> dict[str, float]:
-    """`scores` without what the model thinks of the labels when it sees no text."""
-    return _normal({label: p / max(favour[label], FLOOR) for label, p in scores.items()})
+def mended(
+    scores: Mapping[str, float],
+    favour: Mapping[str, float] | None,
+    likeness: Mapping[str, float] | None,
+    weight: float,
+) -> dict[str, float]:
+    """`scores` without what the model thinks of the labels when it sees no text (`favour`), times
+    how alike an encoder finds text and label (cosines), times `weight` and the bits of the choice.
+
+    Of many labels the favours are small and noisy: the more labels, the less is divided out. Of two
+    labels (yes and no, positive and negative) an encoder knows nothing.
+    """
+    bits = math.log2(len(scores))
+    logits = {label: math.log(max(p, FLOOR)) for label, p in scores.items()}
+    if favour is not None:
+        strength = min(1.0, 3.0 / bits)
+        for label in logits:
+            logits[label] -= strength * math.log(max(favour[label], FLOOR))
+    if likeness is not None and len(scores) > 2:
+        for label in logits:
+            logits[label] += weight * bits * likeness[label]
+    most = max(logits.values())
+    return _normal({label: math.exp(logit - most) for label, logit in logits.items()})
 
 
 def _tokens(server: Server, label: str) -> tuple[int, ...]:

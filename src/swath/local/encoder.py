@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from operator import mul
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from swath.errors import MissingExtra, WeightsError
 from swath.messages import Embeddings, Usage
 
 BATCH = 32  # texts at once
+KEPT = 4096  # vectors of labels
 _NEEDED = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -44,6 +46,7 @@ class Encoder:
             ) from None
         self._tokenizer.enable_truncation(window)
         self._tokenizer.enable_padding()
+        self._labels: dict[str, tuple[float, ...]] = {}
         self._inputs = [i.name for i in self._session.get_inputs() if i.name in _NEEDED]
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
@@ -61,6 +64,17 @@ class Encoder:
             vectors=tuple(vectors[i] for i in range(len(texts))),
             usage=Usage(input_tokens=tokens),
         )
+
+    def likeness(self, text: str, labels: Sequence[str]) -> list[float]:
+        """The cosine of `text` with each of `labels`, whose vectors are kept."""
+        new = [label for label in dict.fromkeys(labels) if label not in self._labels]
+        if len(self._labels) > KEPT:
+            self._labels.clear()
+            new = list(dict.fromkeys(labels))
+        if new:
+            self._labels.update(zip(new, self.embed(new).vectors, strict=True))
+        (vector,) = self.embed([text]).vectors
+        return [sum(map(mul, vector, self._labels[label])) for label in labels]
 
     def _batch(self, texts: list[str]) -> tuple[list[tuple[float, ...]], int]:
         import numpy as np

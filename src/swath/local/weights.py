@@ -50,15 +50,17 @@ class ModelFile(msgspec.Struct, frozen=True):
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """One model. `calibrated`: its label probabilities gain from a content-free prompt."""
+    """One model. How its label probabilities are best mended was measured: `calibrated` by a
+    content-free prompt, and weighed with the encoder's similarities (`encoder_weight`, 0: not)."""
 
     title: str
     kind: Literal["chat", "embedding"]
     purpose: str
     licence: str
     context_window: int
-    calibrated: bool
     files: tuple[ModelFile, ...]
+    calibrated: bool = False
+    encoder_weight: float = 0.0
 
     @property
     def size(self) -> int:

@@ -57,7 +57,10 @@ class Operator(ABC):
 
     @abstractmethod
     def ask(self, text: str, model: str) -> Request:
-        """The question about one row. Called once per distinct text: keep it cheap."""
+        """The question about one row. Called once per distinct text: keep it cheap.
+
+        `Request.source` is what the row itself gave: quotes must occur in it, and the local model
+        calibrates labels by the same question without it."""
 
     @property
     def check(self) -> Check | None:

@@ -80,6 +80,7 @@ class Classify(Operator):
             messages=(self.system, Message("user", text)),
             schema=self.schema if self.multi else None,
             choices=() if self.multi else self._choices,
+            source=text,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )

@@ -24,6 +24,7 @@ class Map(Operator):
     ) -> None:
         super().__init__(template, **common)
         self.shape = shape
+        self._template = template
         self.instructions = instructions
         self._dtype, self._convert = column_of(shape.value_schema) if shape else (pl.String(), None)
 
@@ -48,7 +49,7 @@ class Map(Operator):
             model=model,
             messages=(*self.system, Message("user", text)),
             schema=self.shape.schema if self.shape else None,
-            source=text if self.shape else None,
+            source=(self._template.filling(text) or text) if self.shape else None,
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )

@@ -22,6 +22,7 @@ class Predicate(Operator):
     def __init__(self, template: Template, instructions: str | None, **common: Any) -> None:
         super().__init__(template, **common)
         self.instructions = instructions
+        self._template = template
         self._system = (
             Message("system", f"{instructions}\n\n{_TASK.content}") if instructions else _TASK
         )
@@ -39,6 +40,7 @@ class Predicate(Operator):
             model=model,
             messages=(self._system, Message("user", text)),
             choices=_CHOICES,
+            source=self._template.filling(text),
             temperature=self.temperature,
             max_tokens=self.max_tokens,
         )

@@ -29,6 +29,13 @@ class Template:
                 hint="Write a column's name in braces, e.g. 'Summarize: {text}'.",
             )
 
+    def filling(self, filled: str) -> str | None:
+        """What the row put into `filled`, where the template names one column; else None."""
+        if len(self.names) > 1:
+            return None
+        before, after = self.parts
+        return filled[len(before) : len(filled) - len(after)]
+
     def expr(self, schema: pl.Schema) -> pl.Expr:
         """The filled text of each row: null where a column is null, or where all are blank."""
         columns = [path(name, schema)[1] for name in self.names]
