@@ -14,6 +14,7 @@ from swath.errors import ConfigError, KeyMissing, UnknownModel, listing
 from swath.providers import LOCAL, NAMES, provider
 
 LOCAL_SLOTS = 4
+WAITING = 2  # calls a slot, so that it can choose one that begins like the last
 LOCAL_DEADLINE = 1800.0  # seconds: nothing is gained by giving up on this machine's own work
 
 
@@ -112,7 +113,8 @@ class Models(Mapping[str, Model]):
     def _local(section: ModelConfig) -> dict[str, Any]:
         return {
             "base_url": "",
-            "concurrency": section.options.get("slots") or section.concurrency or LOCAL_SLOTS,
+            "concurrency": section.concurrency
+            or WAITING * int(section.options.get("slots", LOCAL_SLOTS)),
             "timeout": section.timeout,
             "deadline": max(section.deadline, LOCAL_DEADLINE),
             "price": Price(input=0.0, output=0.0),

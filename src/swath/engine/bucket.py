@@ -10,6 +10,7 @@ from swath.providers.base import Window
 EXPLORE = 1.15  # growth of the pace per second while burst or rate are being found
 CREEP, CREEP_TIME = 0.02, 4.0  # then by 2% after 4 s without a refusal, 50% after 20 s
 MARGIN = 0.99  # share of a stated rate that is used: clocks differ
+HEADER_DOUBT = 0.2  # seconds of inflow that are not counted on
 MEMORY = 60.0  # seconds of refusals that the estimate looks back on
 
 
@@ -90,7 +91,8 @@ class Bucket:
             self.state(window.limit, now)
         if window.remaining is not None and self.rate != inf:
             since = self.granted - granted_then
-            level = window.remaining - since + self.rate * (now - sent)
+            # Some write their headers with the answer, when that much had flowed in already.
+            level = window.remaining - since + self.rate * max(now - sent - HEADER_DOUBT, 0.0)
             # Calls overtake each other on the way, so a reply may not count some sent before it.
             self.level = max(level - on_the_way, min(level, self.level))
             self.burst = max(self.burst, window.remaining)
@@ -126,9 +128,10 @@ class Bucket:
         if self.rate >= 0.9 * self.ceiling:  # stated, and still refused: no burst at all, perhaps
             self.rate = max(self.rate * 0.985, self.ceiling * 0.9)
         else:
-            # Met on the way up. A rate that was met before is believed for the most part.
-            least = self.rate * 0.97 if self.met else 0.0
-            self.rate = min(max(self._measured(accepted, now) or self.rate, least), self.ceiling)
+            # Met on the way up. A rate that was met before is believed for the most part; one met
+            # for the first time is between the pace it began at and the pace now.
+            least = self.rate * (0.97 if self.met else 0.6 * self.boost)
+            self.rate = min(max(self._measured(accepted, now), least), self.ceiling)
         self.empties.append(_Empty(now, self.granted, accepted))
         self.exploring = False
         self.met = True

@@ -45,9 +45,11 @@ class Pacing:
         self._recent: deque[bool] = deque(maxlen=6)
         self._found = 0.0  # the rate that a test so far speaks for
         self._usual = 0.0  # share refused at random
+        self._dry = 0  # spells in a row with nothing accepted
 
     def accepted(self, sent: float, now: float) -> None:
         self._recent.append(False)
+        self._dry = 0
         if self.phase is not Phase.FREE and sent >= self._begun:
             self._count += 1
             self._judge(now)
@@ -67,9 +69,8 @@ class Pacing:
             self._count += 1
             self._refused += 1
         if self.phase is Phase.TESTING:
-            none_accepted = self._count >= 4 and self._refused == self._count
             self._judge(now)
-            return none_accepted
+            return self._dry >= 3  # not a matter of pace: nothing at all is accepted
         if self.phase is Phase.STEADY:
             if self.bucket.boost > ABOVE:
                 self.bucket.refused(now)
@@ -101,7 +102,7 @@ class Pacing:
                 if share > 0.08:
                     self._test(self.bucket.rate / 2, now, found=self.bucket.rate * (1 - share))
                     return
-            elif share > min(1.6 * self._usual + 0.15, 0.8):
+            elif share > 1.4 * self._usual + 0.12:
                 self._test(self.bucket.lately(now) / 2, now)
                 return
             self._count = self._refused = 0
@@ -109,9 +110,12 @@ class Pacing:
     def _judge_test(self, share: float, now: float) -> None:
         rate = self.bucket.rate
         through = rate * (1 - share)
-        if share > 0.5:  # far above the rate, if there is one: `through` estimates it
-            self._test(through if through else rate, now)
-        elif self._found and share >= 0.12:
+        if not through:
+            self._dry += 1
+            self._test(rate / 4 if self._dry < 3 else rate, now)
+        elif share > 0.5:  # far above the rate, if there is one: `through` estimates it
+            self._test(through, now)
+        elif self._found and 0.12 <= share <= 0.45:
             # Half of what should have been no excess at all, and still refused.
             self._usual = share
             self.bucket.let_go(now)
