@@ -12,7 +12,7 @@ from polars.testing import assert_frame_equal
 from pydantic import BaseModel
 
 import swath as sw
-from swath.frame import Frame
+from swath.frames import Frame
 from tests.conftest import Open
 from tests.servers import OpenAIServer, serve
 
@@ -218,8 +218,8 @@ def test_arrow_libraries_can_read_a_frame() -> None:
     assert_frame_equal(pl.DataFrame(sw.frame(TABLE).select("n")), TABLE.select("n"))
 
 
-def test_the_package_is_the_function_too() -> None:
-    import swath.frame
+def test_no_module_hides_the_function() -> None:
+    import swath.frames.frame
 
     assert isinstance(swath.frame(TABLE), Frame)
 

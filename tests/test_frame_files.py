@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from pydantic import BaseModel
 
 import swath as sw
-from swath.frame import readers
+from swath.frames import readers
 from tests.conftest import Open
 from tests.servers import Fault, OpenAIServer, serve
 
@@ -222,7 +222,7 @@ def test_a_file_is_replaced_only_by_a_whole_one(open_session: Open, tmp_path: Pa
 def test_a_full_disk_loses_nothing(open_session: Open) -> None:
     if not os.path.exists("/dev/full"):
         pytest.skip("no /dev/full")
-    from swath.frame import writers
+    from swath.frames import writers
 
     with serve(OpenAIServer()) as server:
         open_session(m=server)

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import swath as sw
-from swath.frame import run_local, spool
+from swath.frames import run_local, spool
 from tests.conftest import Open
 from tests.servers import Fault, OpenAIServer, serve
 

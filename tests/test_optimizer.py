@@ -7,8 +7,8 @@ import polars.selectors as cs
 import pytest
 
 import swath as sw
-from swath.frame import Frame
-from swath.frame.optimize import RULES, optimize
+from swath.frames import Frame
+from swath.frames.optimize import RULES, optimize
 from swath.operators.base import Operator
 
 TABLE = pl.DataFrame({"text": ["a"], "n": [1], "tags": [["x"]], "s": [{"f": 1}]})

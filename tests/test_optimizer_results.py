@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import swath as sw
-from swath.frame import Frame
-from swath.frame.optimize import RULES
+from swath.frames import Frame
+from swath.frames.optimize import RULES
 from tests.conftest import model_table
 from tests.servers import OpenAIServer, serve
 

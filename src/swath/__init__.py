@@ -29,13 +29,13 @@ if TYPE_CHECKING:
     from swath.errors import SwathError as SwathError
     from swath.errors import UnknownModel as UnknownModel
     from swath.errors import WeightsError as WeightsError
-    from swath.frame import Frame as Frame
-    from swath.frame import frame as frame  # type: ignore[no-redef]
-    from swath.frame import read_csv as read_csv
-    from swath.frame import read_ipc as read_ipc
-    from swath.frame import read_json as read_json
-    from swath.frame import read_jsonl as read_jsonl
-    from swath.frame import read_parquet as read_parquet
+    from swath.frames import Frame as Frame
+    from swath.frames.readers import frame as frame
+    from swath.frames.readers import read_csv as read_csv
+    from swath.frames.readers import read_ipc as read_ipc
+    from swath.frames.readers import read_json as read_json
+    from swath.frames.readers import read_jsonl as read_jsonl
+    from swath.frames.readers import read_parquet as read_parquet
     from swath.messages import Chunk as Chunk
     from swath.messages import Completion as Completion
     from swath.messages import Message as Message
@@ -67,8 +67,8 @@ _HOMES = {
         "UnknownModel",
         "WeightsError",
     ),
-    "swath.frame": (
-        "Frame",
+    "swath.frames": ("Frame",),
+    "swath.frames.readers": (
         "frame",
         "read_csv",
         "read_ipc",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import polars as pl
     from rich.table import Table
 
-    from swath.frame.result import FrameRun
+    from swath.frames.result import FrameRun
     from swath.session import Session
 
 FOLDER = Path("swath-demo")

@@ -17,8 +17,8 @@ swath enrich tickets.csv --map "Answer this customer: {text}" --model fast | hea
 
 if TYPE_CHECKING:
     from swath.cli.tables import Target
-    from swath.frame import Frame
-    from swath.frame.result import FrameRun
+    from swath.frames import Frame
+    from swath.frames.result import FrameRun
     from swath.operators.base import Operator
     from swath.session import Session
 
@@ -220,7 +220,7 @@ def _run(
 
 
 def _try(frame: Frame, rows: int, session: Session) -> None:
-    from swath.frame.display import rich_table
+    from swath.frames.display import rich_table
 
     trial = frame.try_rows(rows, session=session)
     console.out().print(rich_table(trial.table))

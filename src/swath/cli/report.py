@@ -12,7 +12,7 @@ from swath.cli import console
 from swath.errors import OutputError
 
 if TYPE_CHECKING:
-    from swath.frame.result import FrameRun
+    from swath.frames.result import FrameRun
 
 NAMED = 5  # failures in the summary; all of them are in the report
 
@@ -24,7 +24,7 @@ class Report:
         self.name = f"enrich {Path(source).name}"
         self._path: Path | None = None
         if path is not None:
-            from swath.frame import writers
+            from swath.frames import writers
 
             self._path = writers.writable(path)
 

@@ -13,7 +13,7 @@ from swath.errors import InputError, OutputError, listing
 if TYPE_CHECKING:
     import polars as pl
 
-    from swath.frame import Frame
+    from swath.frames import Frame
 
 PIPE = "-"
 _READERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -63,7 +63,7 @@ def _piped() -> Frame:
 
     import polars as pl
 
-    from swath.frame import frame
+    from swath.frames import frame
 
     data = sys.stdin.buffer.read()
     if not data.strip():
@@ -90,7 +90,7 @@ class Target:
         self.path: Path | None = None
         if out == PIPE:
             return
-        from swath.frame import writers
+        from swath.frames import writers
 
         ending = Path(out).suffix.lower()
         if ending not in _WRITERS:
@@ -118,8 +118,8 @@ class Target:
         if self.path is None:
             console.say(table.write_ndjson().rstrip("\n"))
             return
-        from swath.frame import writers
-        from swath.frame.spool import Spool
+        from swath.frames import writers
+        from swath.frames.spool import Spool
 
         how = getattr(writers, self._writer)
         rows = Spool.of(table.lazy(), table.schema)

@@ -12,7 +12,7 @@ from swath.operators.quote import Quote
 if TYPE_CHECKING:
     import polars as pl
 
-    from swath.frame import Frame
+    from swath.frames import Frame
 
 SOURCE = "EuroParlMin v1.0 (ufal/europarlmin), from the Europarl corpus: free to use"
 
@@ -54,7 +54,7 @@ def speeches(limit: int | None = None) -> pl.DataFrame:
 
 def enriched(table: pl.DataFrame, model: str | None = None) -> Frame:
     """The demo's plan: each speech's argument in columns of their own, then the claim's topic."""
-    from swath.frame import frame
+    from swath.frames import frame
     from swath.operators import classify, extract
 
     argument = extract(

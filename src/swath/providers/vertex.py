@@ -180,7 +180,8 @@ def default_credentials(model: Model) -> tuple[Secret, str]:
         raise MissingExtra("Signing in to Vertex AI without a token", "vertex") from None
     failed = google.auth.exceptions.GoogleAuthError
     try:
-        credentials, project = google.auth.default(scopes=[_SCOPE])
+        found: tuple[Any, str | None] = google.auth.default(scopes=[_SCOPE])
+        credentials, project = found
 
         def renew() -> tuple[str, float]:
             credentials.refresh(google.auth.transport.requests.Request())

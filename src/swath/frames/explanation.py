@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from swath.frame.estimate import OperatorCost
-from swath.frame.optimize import Done
-from swath.frame.plan import Plan
+from swath.frames.estimate import OperatorCost
+from swath.frames.optimize import Done
+from swath.frames.plan import Plan
 
 
 @dataclass(frozen=True)

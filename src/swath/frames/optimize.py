@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.frame.plan import Ask, Cache, Keep, Node, Plan, Rows, Step
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Rows, Step
 from swath.operators.base import Operator
 
 Cost = Callable[[Operator], float]

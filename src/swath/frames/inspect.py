@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from swath.errors import InputError
-from swath.frame.plan import first_line
+from swath.frames.plan import first_line
 
 _KINDS = {
     "csv": "CSV",

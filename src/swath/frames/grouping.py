@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from swath.errors import InputError
-from swath.frame import steps
-from swath.frame.traits import expressions, named_expr, reads
+from swath.frames import steps
+from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
-    from swath.frame.frame import Frame
+    from swath.frames.frame import Frame
 
 
 class GroupBy:

@@ -20,13 +20,13 @@ import polars as pl
 
 from swath.engine.shape import Invalid
 from swath.errors import BudgetReached, Kind, ProviderError
-from swath.frame.plan import Ask, Keep
-from swath.frame.spool import Batch
+from swath.frames.plan import Ask, Keep
+from swath.frames.spool import Batch
 from swath.messages import Completion, Request
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
-    from swath.frame.run_local import Execution
+    from swath.frames.run_local import Execution
 
 # The next row would fail in the same way: go no further, and say so once.
 HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})

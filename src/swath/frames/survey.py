@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from swath.frame.plan import Plan
+from swath.frames.plan import Plan
 
 EXACT_ROWS = 2000  # up to so many rows, all of them are the sample
 PATIENCE = 2.0  # seconds that counting may take

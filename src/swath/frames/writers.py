@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from swath.errors import OutputError
-from swath.frame.spool import Spool
+from swath.frames.spool import Spool
 
 Write = Callable[[pl.LazyFrame, Path], Any]
 

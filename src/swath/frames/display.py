@@ -10,8 +10,8 @@ import polars as pl
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from swath.frame.frame import Frame
-    from swath.frame.result import FrameRun
+    from swath.frames.frame import Frame
+    from swath.frames.result import FrameRun
 
 CELL = 160  # characters of a cell that are shown
 

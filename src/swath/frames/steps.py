@@ -10,8 +10,8 @@ import polars as pl
 from polars.selectors import expand_selector, is_selector
 
 from swath.errors import InputError
-from swath.frame.plan import ROW, Plan, Rows, Step
-from swath.frame.traits import each_row, empty, expressions, readable, reads, wild
+from swath.frames.plan import ROW, Plan, Rows, Step
+from swath.frames.traits import each_row, empty, expressions, readable, reads, wild
 from swath.operators.base import Operator
 from swath.operators.template import missing
 

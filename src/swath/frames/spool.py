@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from swath.frame.plan import ROW
+from swath.frames.plan import ROW
 
 IN_MEMORY = 128 * 2**20  # bytes of gathered rows before they go to disk
 

@@ -11,13 +11,13 @@ import polars as pl
 
 from swath.engine.run import Metrics
 from swath.errors import InputError
-from swath.frame.estimate import explain
-from swath.frame.explanation import amount, dollars, duration
-from swath.frame.optimize import optimize
-from swath.frame.plan import Plan, Source, Step
-from swath.frame.result import FrameRun, Settings, check_models, launch, model_cost
-from swath.frame.run_local import reading_error
-from swath.frame.survey import survey
+from swath.frames.estimate import explain
+from swath.frames.explanation import amount, dollars, duration
+from swath.frames.optimize import optimize
+from swath.frames.plan import Plan, Source, Step
+from swath.frames.result import FrameRun, Settings, check_models, launch, model_cost
+from swath.frames.run_local import reading_error
+from swath.frames.survey import survey
 from swath.messages import Completion
 
 if TYPE_CHECKING:

@@ -13,12 +13,12 @@ import polars as pl
 from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
-from swath.frame.optimize import Done, optimize
-from swath.frame.plan import Plan, Step
-from swath.frame.progress import Progress, wanted
-from swath.frame.run_local import Execution, Failure, Trace, plain, reading_error
-from swath.frame.spool import Spool
-from swath.frame.survey import count
+from swath.frames.optimize import Done, optimize
+from swath.frames.plan import Plan, Step
+from swath.frames.progress import Progress, wanted
+from swath.frames.run_local import Execution, Failure, Trace, plain, reading_error
+from swath.frames.spool import Spool
+from swath.frames.survey import count
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:

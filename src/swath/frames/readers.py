@@ -14,9 +14,9 @@ from typing import Any
 import polars as pl
 
 from swath.errors import InputError, MissingExtra
-from swath.frame.frame import Frame
-from swath.frame.inspect import bad_line
-from swath.frame.plan import Plan, Source
+from swath.frames.frame import Frame
+from swath.frames.inspect import bad_line
+from swath.frames.plan import Plan, Source
 
 PathLike = str | os.PathLike[str]
 INFER_ALL = 16 * 2**20  # bytes: a file up to this size is read whole to infer its types

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from swath.errors import InputError
-from swath.frame import steps, writers
-from swath.frame.grouping import GroupBy
-from swath.frame.plan import Ask, Cache, Keep, Node, Plan, Slot
-from swath.frame.result import FrameRun, Settings, Sink, launch
-from swath.frame.traits import expressions, named_expr, reads
+from swath.frames import steps, writers
+from swath.frames.grouping import GroupBy
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot
+from swath.frames.result import FrameRun, Settings, Sink, launch
+from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from swath.frame.explanation import Explanation
-    from swath.frame.trial import Trial
+    from swath.frames.explanation import Explanation
+    from swath.frames.trial import Trial
     from swath.session import Session
 
 Path = str | os.PathLike[str]
@@ -196,7 +196,7 @@ class Frame:
         suffix: str = "_right",
     ) -> Frame:
         """With another frame, or anything `sw.frame` takes; rows in this table's order."""
-        from swath.frame.readers import frame
+        from swath.frames.readers import frame
 
         left = _listed(on if left_on is None else left_on)
         right = _listed(on if right_on is None else right_on)
@@ -223,14 +223,14 @@ class Frame:
     ) -> Explanation:
         """The plan, the calls, tokens, dollars and minutes it would take, and what each rule did.
         Reads a sample of the source; asks no model."""
-        from swath.frame.estimate import explain
+        from swath.frames.estimate import explain
 
         return explain(self._plan, rules=rules, session=session)
 
     def try_rows(self, n: int = 10, *, session: Session | None = None, **settings: Any) -> Trial:
         """Run on `n` rows spread over the source, and what all of them would then take, with 90%
         intervals. What is bought here is not bought again."""
-        from swath.frame.trial import try_rows
+        from swath.frames.trial import try_rows
 
         return try_rows(self._plan, n, session=session, **settings)
 
@@ -269,7 +269,7 @@ class Frame:
 
     def show(self, n: int = 5, **settings: Any) -> None:
         """Print the first `n` rows of the result; asks only what they need."""
-        from swath.frame.display import show
+        from swath.frames.display import show
 
         show(self.run(limit=n, **{"progress": False, **settings}))
 
@@ -343,7 +343,7 @@ class Frame:
         return f"Frame[{columns}]\n{self._plan}"
 
     def _repr_html_(self) -> str:
-        from swath.frame.display import html
+        from swath.frames.display import html
 
         return html(self)
 

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from swath.engine.shape import Invalid
-from swath.frame.optimize import optimize
-from swath.frame.plan import Ask, Cache, Keep, Plan, Step, polars_error
-from swath.frame.result import check_models, model_cost
-from swath.frame.run_local import plain, reading_error
-from swath.frame.survey import EXACT_ROWS, Survey, survey
+from swath.frames.optimize import optimize
+from swath.frames.plan import Ask, Cache, Keep, Plan, Step, polars_error
+from swath.frames.result import check_models, model_cost
+from swath.frames.run_local import plain, reading_error
+from swath.frames.survey import EXACT_ROWS, Survey, survey
 from swath.messages import Request
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
-    from swath.frame.explanation import Explanation
+    from swath.frames.explanation import Explanation
     from swath.session import Session
 
 SAMPLE = 400  # rows of a large source that are looked at
@@ -281,7 +281,7 @@ def explain(
     plan: Plan, *, rules: Mapping[str, bool] | None = None, session: Session | None = None
 ) -> Explanation:
     """See `Frame.explain`."""
-    from swath.frame.explanation import Explanation
+    from swath.frames.explanation import Explanation
     from swath.session import current
 
     if session is None and plan.asks:

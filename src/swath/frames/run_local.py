@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from swath.engine.run import Run
-from swath.frame.plan import (
+from swath.frames.plan import (
     ROW,
     Ask,
     Cache,
@@ -29,9 +29,9 @@ from swath.frame.plan import (
     polars_error,
     row_numbers,
 )
-from swath.frame.progress import Progress
-from swath.frame.spool import Batch, Spool
-from swath.frame.stage import Pending, Stage
+from swath.frames.progress import Progress
+from swath.frames.spool import Batch, Spool
+from swath.frames.stage import Pending, Stage
 from swath.messages import Completion
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 
 from swath.errors import InputError
-from swath.frame.traits import empty
+from swath.frames.traits import empty
 from swath.operators.base import Operator
 from swath.operators.template import missing
 
