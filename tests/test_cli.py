@@ -347,7 +347,7 @@ def test_demo_runs_on_the_local_model_and_is_free_again(cli: Cli) -> None:
     cli.config("http://127.0.0.1:9/v1")  # another config changes nothing
     again = cli("demo", "--limit", "2")
     assert again.status == 0, again.err
-    assert "0, 4 from the store" in again.out
+    assert "0, 6 from the store" in again.out
 
 
 def test_demo_over_a_configured_model(cli: Cli) -> None:
@@ -355,6 +355,6 @@ def test_demo_over_a_configured_model(cli: Cli) -> None:
         cli.config(server.base_url)
         done = cli("demo", "--model", "fast", "--limit", "8")
         assert done.status == 0, done.err
-        assert server.stats.answered == 16
+        assert server.stats.answered == 24
         assert "would cost" in done.out
     assert Path("swath-demo/debates.parquet").exists()

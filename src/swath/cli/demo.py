@@ -127,7 +127,7 @@ def _show(table: pl.DataFrame) -> None:
     screen.print(Padding(_topics(table), (0, 0, 1, 1)))
 
 
-_STANCES = {"supportive": "green", "critical": "red", "neutral": "yellow"}
+_STANCES = {"supportive": "green", "critical": "red", "demanding": "yellow"}
 
 
 def _topics(table: pl.DataFrame) -> Table:

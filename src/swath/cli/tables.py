@@ -26,7 +26,6 @@ _READERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".arrow": ("read_ipc", {}),
     ".ipc": ("read_ipc", {}),
     ".feather": ("read_ipc", {}),
-    ".xlsx": ("read_excel", {}),
 }
 _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".csv": ("csv", {}),
@@ -43,7 +42,7 @@ _WRITERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def read(source: str) -> Frame:
     """The table in a file, read lazily, or the one in the pipe. Raises InputError."""
-    from swath import frame as readers
+    from swath import frames
 
     if source == PIPE:
         return _piped()
@@ -53,7 +52,7 @@ def read(source: str) -> Frame:
             f"'{source}' has no known ending, so its format is not known.", hint=listing(_READERS)
         )
     name, options = _READERS[ending]
-    frame: Frame = getattr(readers, name)(source, **options)
+    frame: Frame = getattr(frames, name)(source, **options)
     return frame
 
 

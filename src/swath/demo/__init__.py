@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.resources import files
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, Field
 
@@ -29,14 +29,18 @@ TOPICS = {
 }
 
 
-# Words and order were chosen on the local model, which is small: a stance before a claim makes it
-# take sides, noun phrases are not parroted, and "one short sentence" bounds what it may write.
+STANCES = {
+    "supportive": "welcomes, praises, defends",
+    "critical": "criticises, rejects, warns",
+    "demanding": "asks, demands, proposes",
+}
+
+
+# The words were chosen on the local model, which is small: noun phrases are not parroted, and "one
+# short sentence" bounds what it may write. It classifies better than it fills in a fixed choice.
 class Argument(BaseModel):
     """What a speaker argues."""
 
-    stance: Literal["supportive", "critical", "neutral"] = Field(
-        description="the attitude of the speaker"
-    )
     claim: str = Field(
         description="the speaker's main point, in one short sentence in your own words"
     )
@@ -53,21 +57,28 @@ def speeches(limit: int | None = None) -> pl.DataFrame:
 
 
 def enriched(table: pl.DataFrame, model: str | None = None) -> Frame:
-    """The demo's plan: each speech's argument in columns of their own, then the claim's topic."""
+    """The demo's plan: each speech's argument and stance, then the topic of its claim."""
     from swath.frames import frame
     from swath.operators import classify, extract
 
-    argument = extract(
-        "speech",
-        Argument,
-        model=model,
-        instructions="You read a speech given in the European Parliament.",
-        temperature=0.0,
-    )
     return (
         frame(table)
-        .with_columns(argument=argument)
+        .with_columns(
+            argument=extract(
+                "speech",
+                Argument,
+                model=model,
+                instructions="You read a speech given in the European Parliament.",
+                temperature=0.0,
+            ),
+            stance=classify(
+                "speech",
+                STANCES,
+                model=model,
+                instructions="Name the attitude of the speaker.",
+            ),
+        )
         .unnest("argument")
         .with_columns(topic=classify("claim", TOPICS, model=model))
-        .select("id", "date", "debate", "speaker", "topic", "stance", "claim", "quote", "speech")
+        .select("id", "date", "debate", "speaker", "topic", "claim", "stance", "quote", "speech")
     )

@@ -12,6 +12,7 @@ little of topics, which an encoder tells well: where there are several labels, b
 
 from __future__ import annotations
 
+import json
 import math
 import threading
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from swath.messages import Usage
 
 LIFT = 100.0  # logits: beyond what separates any two tokens
 FLOOR = 1e-9  # no label is ruled out: calibration divides by this
+NO_TEXT = ""  # what stands for the text where the favour of the labels is asked
 NEGLIGIBLE = 1e-5  # a branch less likely than this is shared evenly among its labels
 
 
@@ -44,20 +46,48 @@ def score(
     messages: Sequence[Mapping[str, Any]],
     labels: tuple[str, ...],
     dropped: threading.Event,
+    opening: str = "",
 ) -> Scored:
-    """The probability of each label as the answer to `messages`."""
-    walk = _Walk(server, slot, server.tokens(server.prompt(messages), special=True), dropped)
-    tokens = {label: _tokens(server, label) for label in labels}
+    """The probability of each label as the answer to `messages`; as what follows in it, up to a
+    quotation mark, where the answer opens with `opening`."""
+    prompt = server.tokens(server.prompt(messages), special=True)
+    walk = _Walk(server, slot, prompt + (server.tokens(opening) if opening else []), dropped)
+    end = '"' if opening else ""
+    tokens = {label: _tokens(server, label, end) for label in labels}
     scores = dict.fromkeys(labels, 0.0)
     walk.descend(tokens, 0, 1.0, scores)
     return Scored(_normal(scores), walk.usage)
 
 
+def favour(
+    server: Server,
+    slot: int,
+    bare: Sequence[Mapping[str, Any]],
+    labels: tuple[str, ...],
+    dropped: threading.Event,
+    opening: str = "",
+) -> Mapping[str, float]:
+    """What the model says to `bare`, messages without a text: asked once for each of them."""
+    key = ("favour", labels, opening, tuple((m["role"], m["content"]) for m in bare))
+    with server.lock:
+        known: Mapping[str, float] | None = server.memory.get(key)
+        if known is None:
+            known = score(server, slot, bare, labels, dropped, opening).scores
+            server.memory[key] = known
+    return known
+
+
+def without(source: str, messages: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]] | None:
+    """The messages with the text taken out; None where it does not stand in them."""
+    bare = [{**m, "content": m["content"].replace(source, NO_TEXT)} for m in messages]
+    return None if bare == list(messages) else bare
+
+
 def mended(
     scores: Mapping[str, float],
     favour: Mapping[str, float] | None,
-    likeness: Mapping[str, float] | None,
-    weight: float,
+    likeness: Mapping[str, float] | None = None,
+    weight: float = 0.0,
 ) -> dict[str, float]:
     """`scores` without what the model thinks of the labels when it sees no text (`favour`), times
     how alike an encoder finds text and label (cosines), times `weight` and the bits of the choice.
@@ -78,12 +108,14 @@ def mended(
     return _normal({label: math.exp(logit - most) for label, logit in logits.items()})
 
 
-def _tokens(server: Server, label: str) -> tuple[int, ...]:
-    key = ("label", label)
+def _tokens(server: Server, label: str, end: str) -> tuple[int, ...]:
+    """A label's tokens and the end, which belongs to it: it tells 'card' from 'card payment'."""
+    key = ("label", label, end)
     known: tuple[int, ...] | None = server.memory.get(key)
     if known is None:
-        # The end belongs to a label: it tells 'card' from 'card payment'.
-        known = server.memory[key] = (*server.tokens(label), server.end_of_turn)
+        text = json.dumps(label, ensure_ascii=False)[1:] if end else label
+        tokens = server.tokens(text)
+        known = server.memory[key] = tuple(tokens) if end else (*tokens, server.end_of_turn)
     return known
 
 

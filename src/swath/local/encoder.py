@@ -7,12 +7,14 @@ window of 256 tokens are cut there, as its authors do.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Sequence
 from operator import mul
 from pathlib import Path
 from typing import Any
 
 from swath.errors import MissingExtra, WeightsError
+from swath.local import weights
 from swath.messages import Embeddings, Usage
 
 BATCH = 32  # texts at once
@@ -98,3 +100,16 @@ def _allowed() -> Sequence[int]:
         return sorted(os.sched_getaffinity(0))
     except AttributeError:
         return range(os.cpu_count() or 1)
+
+
+_encoders: dict[str, Encoder] = {}
+_loading = threading.Lock()
+
+
+def encoder(name: str = weights.DEFAULT_EMBED, threads: int = 0) -> Encoder:
+    """The encoder called `name`, one a process, fetched and loaded when first asked for."""
+    with _loading:
+        if (known := _encoders.get(name)) is None:
+            path, width = weights.obtain(name), weights.lookup(name).context_window
+            known = _encoders[name] = Encoder(path, window=width, threads=threads)
+        return known

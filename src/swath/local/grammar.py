@@ -114,6 +114,18 @@ def compile_schema(
     return Compiled(bounded, {} if whole_quotes else quotes, paths)
 
 
+def label_fields(schema: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The fields of an object that hold one of some labels, each with its labels."""
+    bounds = _Bounds(schema, (), 1, 1)
+    root = bounds.of(schema)
+    fields = {}
+    for name, node in root.get("properties", {}).items():
+        labels = node.get("enum", ())
+        if len(labels) > 1 and all(isinstance(label, str) for label in labels):
+            fields[name] = tuple(dict.fromkeys(labels))
+    return fields
+
+
 class _Bounds:
     """One rewriting, at given caps."""
 

@@ -123,6 +123,10 @@ class Server:
             headers = {"authorization": f"Bearer {self._key}", "content-type": "application/json"}
             connection.request(method, path, body, headers)
             reply = json.loads(connection.getresponse().read())
+        except OSError as e:
+            raise ProviderError(
+                Kind.SERVER, f"llama.cpp's socket does not answer ({type(e).__name__})."
+            ) from None
         finally:
             connection.close()
         if "error" in reply:

@@ -193,6 +193,15 @@ def pull(name: str, progress: Progress | None = None) -> Path:
     return find(name)
 
 
+def obtain(name: str) -> Path:
+    """`find`, and `pull` where it is not there yet, with a word about it on stderr."""
+    if is_path(name) or present(name):
+        return find(name)
+    size = lookup(name).size / 1e6
+    print(f"Fetching the model '{name}' ({size:.0f} MB), this once.", file=sys.stderr, flush=True)
+    return pull(name)
+
+
 def _offset(progress: Progress | None, before: int, total: int) -> Callable[[int], None]:
     return lambda done: progress(before + done, total) if progress else None
 
