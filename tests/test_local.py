@@ -21,9 +21,8 @@ from swath.catalog.model import Model
 from swath.errors import ConfigError, Kind, MissingExtra, ProviderError, WeightsError
 from swath.local import weights
 from swath.local.backend import LOCAL_FEATURES, LocalBackend, context_window
-from swath.messages import Chunk, Completion, Embeddings, EmbedRequest, Message, Request
+from swath.messages import Chunk, Completion, Embeddings, EmbedRequest, Message, Request, Tool
 from swath.messages import Schema as Shape
-from swath.messages import Tool
 
 pytestmark = pytest.mark.local
 pytest.importorskip("xllamacpp")
