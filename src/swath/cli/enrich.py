@@ -101,19 +101,21 @@ def enrich(
         raise typer.BadParameter("give --column, the column with the text")
     target = tables.Target(out, source)
     written = Report(report, source)
-    operator = _operator(column, extract, classify, prompt, model)
+    aliases = [alias.strip() for alias in model.split(",")] if model else []
+    operator = _operator(column, extract, classify, prompt, aliases)
     name = name or _name(operator)
     frame = _frame(tables.read(source), where, limit, name, operator)
     with Session(config) as session:
-        aliases = [alias.strip() for alias in model.split(",")] if model else []
-        for alias in aliases or [session.models.default]:
-            ensure(session.models[alias])
         if dry_run:
             console.say(str(frame.explain(session=session)))
-        elif trial is not None:
+            return
+        aliases = aliases or [session.models.default]
+        for alias in aliases:
+            ensure(session.models[alias])
+        if trial is not None:
             _try(frame, trial, session)
         else:
-            _reach(session, aliases or [session.models.default])
+            _reach(session, aliases)
             _run(frame, target, written, max_cost, session)
 
 
@@ -122,21 +124,21 @@ def _operator(
     extract: str | None,
     classify: str | None,
     prompt: str | None,
-    model: str | None,
+    aliases: list[str],
 ) -> Operator:
     from swath import operators
     from swath.cli import schemas
 
-    aliases: Any = [alias.strip() for alias in model.split(",")] if model else None
+    model = aliases or None
     if prompt is not None:
         if "{" not in prompt and column is not None:
             prompt = f"{prompt}\n\n{{{column}}}"
-        return operators.map(prompt, model=aliases)
+        return operators.map(prompt, model=model)
     assert column is not None
     if extract is not None:
-        return operators.extract(column, schemas.load(extract), model=aliases)
+        return operators.extract(column, schemas.load(extract), model=model)
     assert classify is not None
-    return operators.classify(column, schemas.labels(classify), model=aliases)
+    return operators.classify(column, schemas.labels(classify), model=model)
 
 
 def _name(operator: Operator) -> str:

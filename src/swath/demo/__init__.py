@@ -52,7 +52,7 @@ def speeches(limit: int | None = None) -> pl.DataFrame:
     import polars as pl
 
     data = (files("swath.demo") / "speeches.jsonl").read_bytes()
-    table = pl.read_ndjson(data)
+    table = pl.read_ndjson(data).with_columns(pl.col("date").str.to_date())
     return table if limit is None else table.head(limit)
 
 

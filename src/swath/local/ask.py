@@ -15,9 +15,9 @@ import msgspec
 
 from swath.catalog.model import Model
 from swath.errors import Kind, MissingExtra, ProviderError, WeightsError
-from swath.local import choices, weights
+from swath.local import choices, tools, weights
 from swath.local.encoder import encoder
-from swath.local.grammar import CHARS_PER_TOKEN, Compiled, compile_schema, label_fields
+from swath.local.grammar import CHARS_PER_TOKEN, WORST, Compiled, compile_schema, label_fields
 from swath.local.reply import Gathering
 from swath.local.server import Server
 from swath.messages import Chunk, Completion, Message, Request, Usage
@@ -40,11 +40,9 @@ class Ask:
         self.key = "\0".join(f"{m.role}\0{m.content}" for m in request.messages)
 
     def __call__(self, slot: int, dropped: threading.Event) -> Completion:
-        if self._request.tools and not self._host.takes_tools:
-            raise ProviderError(
-                Kind.UNSUPPORTED, f"'{self._model.id}' knows no tools.", feature="tools"
-            )
-        if self._request.choices:
+        if self._request.tools:
+            found = self._call(slot, dropped)
+        elif self._request.choices:
             found = self._choose(slot, dropped)
         elif self._request.schema is not None:
             found = self._decide(slot, dropped, self._fill(slot, dropped))
@@ -74,7 +72,7 @@ class Ask:
         if whole is not None or self._on_chunk is not None:
             return whole or found
         if found.finish == "length":
-            compiled = self._compile(1.0)
+            compiled = self._compile(WORST)
             held = {"grammar": compiled.grammar}
         else:
             host.memory[given_up] = True
@@ -99,6 +97,38 @@ class Ask:
             raise ProviderError(
                 Kind.BAD_REQUEST, f"the schema '{request.schema.name}' cannot be filled: {e}."
             ) from None
+
+    def _call(self, slot: int, dropped: threading.Event) -> Completion:
+        """An answer, or calls of tools."""
+        request = self._request
+        if not self._host.takes_tools:
+            raise ProviderError(
+                Kind.UNSUPPORTED, f"'{self._model.id}' knows no tools.", feature="tools"
+            )
+        for feature, asked in (("json_schema", request.schema), ("choices", request.choices)):
+            if asked:
+                raise ProviderError(
+                    Kind.UNSUPPORTED, f"no {feature} together with tools.", feature=feature
+                )
+        offered = tools.offered(request)
+        prompt = self._host.prompt(self._messages, tools.described(offered))
+        body = {**_body(request, []), "prompt": prompt, "id_slot": slot}
+        schema = tools.required(request)
+        if schema is not None:
+            most = request.max_tokens or MAX_TOKENS
+            body["grammar"] = compile_schema(schema, source=None, tokens=most).grammar
+        # Nothing is streamed before it is known whether it is a call.
+        gathering = Gathering(dropped, None)
+        self._host.chat({**body, **request.extra}, gathering, raw=True)
+        found = gathering.completion(alternatives=request.logprobs)
+        if calls := tools.calls(found.text, offered):
+            found = msgspec.structs.replace(found, text="", tool_calls=calls, finish="tool_calls")
+        if self._on_chunk:
+            if found.text:
+                self._on_chunk(Chunk(text=found.text))
+            for call in found.tool_calls:
+                self._on_chunk(Chunk(tool_call=call))
+        return found
 
     def _choose(self, slot: int, dropped: threading.Event) -> Completion:
         labels, source = self._request.choices, self._request.source
@@ -235,33 +265,4 @@ def _body(request: Request, messages: list[dict[str, Any]]) -> dict[str, Any]:
         body["stop"] = list(request.stop)
     if request.logprobs is not None:
         body |= {"logprobs": True, "top_logprobs": max(request.logprobs, 1)}
-    if request.tools:
-        body |= _tools(request)
     return body
-
-
-def _tools(request: Request) -> dict[str, Any]:
-    for feature, asked in (("logprobs", request.logprobs), ("json_schema", request.schema)):
-        if asked is not None:
-            raise ProviderError(
-                Kind.UNSUPPORTED, f"the local model takes no {feature} with tools.", feature=feature
-            )
-    chosen = request.tool_choice or "auto"
-    offered = request.tools
-    if chosen not in ("auto", "none", "required"):
-        offered = tuple(t for t in offered if t.name == chosen)
-        chosen = "required"
-    return {
-        "tool_choice": chosen,
-        "tools": [
-            {
-                "type": "function",
-                "function": {
-                    "name": t.name,
-                    "description": t.description,
-                    "parameters": t.parameters or {"type": "object", "properties": {}},
-                },
-            }
-            for t in offered
-        ],
-    }

@@ -9,9 +9,9 @@ from typing import Any
 from swath.errors import Kind, ProviderError
 from swath.local.choices import Dropped
 from swath.local.server import failed
-from swath.messages import Chunk, Completion, Finish, TokenLogprob, ToolCall, Usage
+from swath.messages import Chunk, Completion, Finish, TokenLogprob, Usage
 
-_FINISH: dict[str, Finish] = {"stop": "stop", "length": "length", "tool_calls": "tool_calls"}
+_FINISH: dict[str, Finish] = {"stop": "stop", "length": "length"}
 
 
 class Gathering:
@@ -20,7 +20,6 @@ class Gathering:
     def __init__(self, dropped: threading.Event, on_chunk: Callable[[Chunk], None] | None) -> None:
         self._dropped, self._on_chunk = dropped, on_chunk
         self._text: list[str] = []
-        self._calls: dict[int, ToolCall] = {}
         self._logprobs: list[TokenLogprob] = []
         self._finish: Finish | None = None
         self._usage = Usage()
@@ -45,27 +44,16 @@ class Gathering:
         return self._dropped.is_set()
 
     def _take(self, choice: Mapping[str, Any]) -> None:
-        delta = choice.get("delta") or {}
-        if text := delta.get("content"):
+        # A chat tells its text in one place, a bare prompt in another.
+        if text := (choice.get("delta") or {}).get("content") or choice.get("text"):
             self._text.append(text)
             if self._on_chunk:
                 self._on_chunk(Chunk(text=text))
-        for part in delta.get("tool_calls") or ():
-            self._tool(part)
         for token in (choice.get("logprobs") or {}).get("content") or ():
             top = {t["token"]: t["logprob"] for t in token.get("top_logprobs") or ()}
             self._logprobs.append(TokenLogprob(token["token"], token["logprob"], top))
         if choice.get("finish_reason"):
             self._finish = _FINISH.get(choice["finish_reason"], "stop")
-
-    def _tool(self, part: Mapping[str, Any]) -> None:
-        index, function = part.get("index", 0), part.get("function") or {}
-        had = self._calls.get(index, ToolCall("", "", ""))
-        self._calls[index] = ToolCall(
-            part.get("id") or had.id or f"call_{index}",
-            had.name + (function.get("name") or ""),
-            had.arguments + (function.get("arguments") or ""),
-        )
 
     def completion(self, *, alternatives: int | None) -> Completion:
         """The whole answer. Raises Dropped; ProviderError where the stream broke off."""
@@ -73,10 +61,6 @@ class Gathering:
             raise Dropped
         if self._finish is None:
             raise ProviderError(Kind.SERVER, "the model stopped without an end.")
-        calls = tuple(self._calls[i] for i in sorted(self._calls))
-        if self._on_chunk:
-            for call in calls:
-                self._on_chunk(Chunk(tool_call=call))
         logprobs = tuple(self._logprobs)
         if alternatives is None:
             logprobs = ()
@@ -84,8 +68,7 @@ class Gathering:
             logprobs = tuple(TokenLogprob(t.token, t.logprob) for t in logprobs)
         return Completion(
             text="".join(self._text),
-            finish="tool_calls" if calls else self._finish,
-            tool_calls=calls,
+            finish=self._finish,
             logprobs=logprobs,
             usage=self._usage,
             request_id=self._id,

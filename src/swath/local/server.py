@@ -95,9 +95,16 @@ class Server:
         asked = {"content": text, "add_special": special, "parse_special": special}
         return list(self._post("/tokenize", asked)["tokens"])
 
-    def prompt(self, messages: Sequence[Mapping[str, Any]]) -> str:
+    def prompt(
+        self, messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[str, Any]] = ()
+    ) -> str:
         """The messages as the model's chat template renders them."""
-        asked = {"messages": messages, "chat_template_kwargs": {"enable_thinking": False}}
+        asked: dict[str, Any] = {
+            "messages": messages,
+            "chat_template_kwargs": {"enable_thinking": False},
+        }
+        if tools:
+            asked["tools"] = tools
         return str(self._post("/apply-template", asked)["prompt"])
 
     @cached_property
