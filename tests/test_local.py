@@ -118,7 +118,7 @@ async def test_log_probabilities(small: Model) -> None:
     assert all(not token.top for token in bare.logprobs)
 
 
-SCHEMAS = {
+SCHEMAS: dict[str, dict[str, Any]] = {
     "fields": {
         "type": "object",
         "properties": {
@@ -175,7 +175,7 @@ async def test_every_reply_parses(small: Model, name: str, temperature: float) -
 
 async def test_a_reply_is_whole_within_few_tokens(small: Model) -> None:
     fields = {name: {"type": "string"} for name in ("one", "two", "three")}
-    schema = {"type": "object", "properties": fields, "required": list(fields)}
+    schema: dict[str, Any] = {"type": "object", "properties": fields, "required": list(fields)}
     asked = request("Write 中文 poems.", schema=Shape("poems", schema), max_tokens=60)
     reply = await ask(asked, small)
     assert jsonschema_rs.is_valid(schema, json.loads(reply.text))
@@ -187,7 +187,7 @@ SPEECH = (
     "milk, and they would be impoverished. The Commissioner says it is too early; I say: “it is "
     "always too early for those who do not farm”. We ask for her support."
 )
-QUOTES = {
+QUOTES: dict[str, Any] = {
     "type": "object",
     "properties": {
         "claim": {"type": "string", "description": "the main point in one short sentence"},

@@ -108,8 +108,9 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> Pair:
     if kind == "array":
         items, values = draw(schemas(depth - 1))
         bounds = draw(st.sampled_from([{}, {"minItems": 1}, {"maxItems": 2}]))
-        sizes = {"min_size": bounds.get("minItems", 0), "max_size": bounds.get("maxItems", 2)}
-        return {"type": "array", "items": items, **bounds}, st.lists(values, **sizes)
+        least, most = bounds.get("minItems", 0), bounds.get("maxItems", 2)
+        listed = st.lists(values, min_size=least, max_size=most)
+        return {"type": "array", "items": items, **bounds}, listed
     if kind == "any":
         one, other = draw(schemas(depth - 1)), draw(leaf())
         return {"anyOf": [one[0], other[0]]}, st.one_of(one[1], other[1])
@@ -127,10 +128,10 @@ def schemas(draw: st.DrawFn, depth: int = 2) -> Pair:
         "properties": {name: pair[0] for name, pair in fields.items()},
         "required": required,
     }
-    values = {name: pair[1] for name, pair in fields.items()}
+    each = {name: pair[1] for name, pair in fields.items()}
     instances = st.fixed_dictionaries(
-        {name: values[name] for name in required},
-        optional={name: v for name, v in values.items() if name not in required},
+        {name: each[name] for name in required},
+        optional={name: v for name, v in each.items() if name not in required},
     )
     return ({"allOf": [schema]} if kind == "all" else schema), instances
 
@@ -192,7 +193,7 @@ def test_a_bounded_schema_accepts_nothing_new_and_nothing_long(data: st.DataObje
     assert len(text.replace('\\"', "'")) <= 400
 
 
-TREE = {
+TREE: dict[str, Any] = {
     "$defs": {
         "Node": {
             "type": "object",
@@ -209,11 +210,13 @@ TREE = {
 
 
 def test_recursion_ends() -> None:
-    bounded = compile_schema(TREE, source=None, tokens=2000).schema
-    leaf = {"name": "b", "children": [], "next": None}
-    assert jsonschema_rs.is_valid(bounded, {"name": "a", "children": [leaf], "next": leaf})
+    bounded = dict(compile_schema(TREE, source=None, tokens=2000).schema)
+    end: dict[str, Any] = {"name": "b", "children": [], "next": None}
+    assert jsonschema_rs.is_valid(bounded, {"name": "a", "children": [end], "next": end})
     assert "$ref" not in json.dumps(bounded)
-    endless = {"$defs": {"E": {"properties": {"e": {"$ref": "#/$defs/E"}}, "required": ["e"]}}}
+    endless: dict[str, Any] = {
+        "$defs": {"E": {"properties": {"e": {"$ref": "#/$defs/E"}}, "required": ["e"]}}
+    }
     with pytest.raises(ValueError, match="no finite instance"):
         compile_schema({**endless, "$ref": "#/$defs/E"}, source=None, tokens=100)
 
@@ -222,7 +225,7 @@ SPEECH = (
     "Mr President, the quota must stay. The quota must go, say others, and they are wrong. "
     "Farmers in the north depend on it!"
 )
-QUOTING = {
+QUOTING: dict[str, Any] = {
     "type": "object",
     "properties": {
         "claim": {"type": "string", "description": "the main point in one short sentence"},

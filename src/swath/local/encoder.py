@@ -102,14 +102,22 @@ def _allowed() -> Sequence[int]:
         return range(os.cpu_count() or 1)
 
 
-_encoders: dict[str, Encoder] = {}
+_encoders: dict[str, Encoder | WeightsError] = {}
 _loading = threading.Lock()
 
 
 def encoder(name: str = weights.DEFAULT_EMBED, threads: int = 0) -> Encoder:
-    """The encoder called `name`, one a process, fetched and loaded when first asked for."""
+    """The encoder called `name`, one a process, fetched and loaded when first asked for. Where that
+    failed it is not tried again: a run asks for each of its rows."""
     with _loading:
-        if (known := _encoders.get(name)) is None:
-            path, width = weights.obtain(name), weights.lookup(name).context_window
-            known = _encoders[name] = Encoder(path, window=width, threads=threads)
-        return known
+        known = _encoders.get(name)
+        if known is None:
+            try:
+                path, width = weights.obtain(name), weights.lookup(name).context_window
+                known = Encoder(path, window=width, threads=threads)
+            except WeightsError as e:
+                known = e
+            _encoders[name] = known
+    if isinstance(known, WeightsError):
+        raise known
+    return known

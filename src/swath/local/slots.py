@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 WORTH = 500  # characters of a prompt whose reading is worth waiting for
@@ -87,28 +88,24 @@ class Slots:
                         return
                     self._change.wait()
                 self._busy[slot] = job
-            try:
-                if job.future.set_running_or_notify_cancel():
-                    self._do(slot, job)
-            finally:
-                with self._change:
-                    del self._busy[slot]
-                    self._held[slot] = job.prompt
-                    self._change.notify_all()
-
-    def _do(self, slot: int, job: Job) -> None:
-        try:
-            result = job.work(slot, job.dropped)
-        except BaseException as e:
-            job.future.set_exception(e)
-        else:
-            job.future.set_result(result)
+                self._change.notify_all()  # what others left to this slot is open again
+            wanted = job.future.set_running_or_notify_cancel()
+            settle = _settled(slot, job) if wanted else None
+            with self._change:
+                # Before anybody hears: who asks next finds this slot free, and what it holds.
+                del self._busy[slot]
+                self._held[slot] = job.prompt if wanted else self._held[slot]
+                self._change.notify_all()
+            if settle is not None:
+                settle()
 
     def _next(self, slot: int) -> Job | None:
         """The job for `slot` now, or None. Called with the lock held."""
         best, best_gain, promised = None, -1, dict.fromkeys(self._busy, 0)
         for job in self._waiting:
             here = shared(job.prompt, self._held[slot])
+            if any(shared(job.prompt, self._held[i]) > here for i in self._idle(slot)):
+                continue
             there, owner = max(
                 ((shared(job.prompt, b.prompt), i) for i, b in self._busy.items()), default=(0, -1)
             )
@@ -127,6 +124,18 @@ class Slots:
                 job.passed += 1
             self._waiting.remove(best)
         return best
+
+    def _idle(self, but: int) -> list[int]:
+        return [i for i in range(self.count) if i != but and i not in self._busy]
+
+
+def _settled(slot: int, job: Job) -> Callable[[], None]:
+    """Do the job; what is returned tells its future how it went."""
+    try:
+        result = job.work(slot, job.dropped)
+    except BaseException as e:
+        return partial(job.future.set_exception, e)
+    return partial(job.future.set_result, result)
 
 
 def shared(one: str, other: str) -> int:
