@@ -23,4 +23,3 @@ __all__ = [
     "read_jsonl",
     "read_parquet",
 ]
-
