@@ -1,8 +1,8 @@
 """Context windows and output limits that the price catalogue does not have.
 
-From the providers' own model pages, read on the date below. A row is (prefix of the model id,
-context window, most output tokens), None where the page does not say; the longest prefix wins.
-Only models whose figures are firm are here: None means that Swath does not check.
+What was known on the date below of the providers' published limits; not checked against their
+pages one by one, so a figure in the config wins. A row is (prefix of the model id, context window,
+most output tokens); the longest prefix wins. None means that Swath does not check.
 """
 
 from __future__ import annotations

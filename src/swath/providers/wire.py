@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
@@ -228,7 +229,7 @@ def stray_text(body: bytes) -> str:
     return body[:300].decode("utf-8", "replace")
 
 
-class EventReader:
+class EventReader(ABC):
     """What the stream decoders share: events from bytes, and the body of a server that answers a
     stream's request with a plain JSON body (kept in `plain`). Subclasses define `take`."""
 
@@ -254,9 +255,9 @@ class EventReader:
             self.take(event, chunks)
         return chunks
 
+    @abstractmethod
     def take(self, event: bytes, chunks: list[Chunk]) -> None:
         """Read one event's data; append the chunks that became whole."""
-        raise NotImplementedError
 
     def malformed(self, said: str = "an event is not as documented") -> ProviderError:
         return failure(Kind.MALFORMED, self.model, said=said)
