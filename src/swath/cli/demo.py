@@ -180,10 +180,12 @@ def _hosted(table: pl.DataFrame, alias: str, session: Session) -> str:
     from swath import demo as definition
     from swath.catalog import prices
     from swath.messages import Usage
+    from swath.operators.base import Operator
 
     async def stored() -> Usage:
         total = Usage()
         for _, operator in definition.enriched(definition.speeches(1), alias).plan.operators():
+            assert isinstance(operator, Operator)
             requests = [r for r in operator.requests(table, alias) if r is not None]
             for reply in session.engine.lookup(requests):
                 total += reply.usage if reply is not None else Usage()

@@ -9,18 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from swath.engine.shape import Invalid
+from swath.frames.flows import plain, reading_error
+from swath.frames.load import ModelLoad, OperatorCost, placeholder, price_sources, seconds
 from swath.frames.optimize import optimize
-from swath.frames.plan import Ask, Cache, Keep, Plan, Step, polars_error
+from swath.frames.plan import ROW, Ask, Cache, Keep, Plan, Rows, Step, Whole, polars_error
 from swath.frames.result import check_models, model_cost
-from swath.frames.run_local import plain, reading_error
 from swath.frames.survey import EXACT_ROWS, Survey, survey
-from swath.messages import Request
+from swath.messages import Completion, Request
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
@@ -30,65 +30,6 @@ if TYPE_CHECKING:
 SAMPLE = 400  # rows of a large source that are looked at
 MEASURED = 200  # questions of an operator that are measured
 HALF = 0.5
-
-
-@dataclass
-class ModelLoad:
-    """What one model would be asked by one operator."""
-
-    calls: float = 0.0
-    input_tokens: float = 0.0
-    output_tokens: float = 0.0
-    cost_usd: float = 0.0
-    seconds: float = 0.0  # of all calls, one after the other
-
-    def scaled(self, by: float) -> ModelLoad:
-        return ModelLoad(
-            self.calls * by,
-            self.input_tokens * by,
-            self.output_tokens * by,
-            self.cost_usd * by,
-            self.seconds * by,
-        )
-
-
-@dataclass
-class OperatorCost:
-    """`rows` reach the operator and give `questions` distinct ones, of which `stored` are answered
-    already; the rest are calls."""
-
-    column: str
-    operator: str
-    model: str
-    rows: float
-    questions: float
-    stored: float
-    loads: dict[str, ModelLoad] = field(default_factory=dict)
-
-    def _sum(self, name: str) -> float:
-        return float(sum(getattr(load, name) for load in self.loads.values()))
-
-    @property
-    def calls(self) -> float:
-        return self._sum("calls")
-
-    @property
-    def input_tokens(self) -> float:
-        return self._sum("input_tokens")
-
-    @property
-    def output_tokens(self) -> float:
-        return self._sum("output_tokens")
-
-    @property
-    def cost_usd(self) -> float:
-        return self._sum("cost_usd")
-
-    def scale(self, by: float) -> None:
-        self.rows *= by
-        self.questions *= by
-        self.stored *= by
-        self.loads = {model: load.scaled(by) for model, load in self.loads.items()}
 
 
 class Estimator:
@@ -150,7 +91,9 @@ class Estimator:
                 column, cost, known = self._ask(name, operator, sample, rows)
                 self.costs.append(cost)
                 self.open.append(cost)
-                self.lines.append((_operator_line(node, name, operator), rows, cost))
+                what = operator.describe()
+                line = f"keep {what}" if isinstance(node, Keep) else f"ask {name} = {what}"
+                self.lines.append((line, rows, cost))
                 if isinstance(node, Ask):
                     sample = sample.with_columns(column)
                     if not known:
@@ -164,6 +107,8 @@ class Estimator:
                     passed = HALF
                     self.assumed["half of the rows pass a condition that a model judges"] = None
             return sample, rows * passed
+        if isinstance(node, Whole):
+            return self._whole(node, sample, rows, said)
         before = rows
         sample, rows = self._step(node, sample, rows, said)
         if node.span is not None and before > rows > 0:
@@ -205,6 +150,54 @@ class Estimator:
             self.assumed["repeated rows are as frequent as in the sample"] = None
         return after, rows * (after.height / sample.height if sample.height else 1.0)
 
+    def _whole(
+        self, node: Whole, sample: pl.DataFrame, rows: float, said: set[str]
+    ) -> tuple[pl.DataFrame, float]:
+        others = [self.walk(other) for other in node.others]
+        table = sample.with_row_index(ROW)
+        cast = node.operator.forecast(table, rows, *others)
+        self.assumed.update(dict.fromkeys(cast.assumed))
+        found, measured = self.session.call(self._measure(node.name, cast.requests))
+        asked = len(cast.requests)
+        stored = sum(reply is not None for reply in found)
+        loads: dict[str, ModelLoad] = {}
+        for alias, calls in cast.calls.items():
+            mean = measured.get(alias, ModelLoad(1.0))
+            left = calls * (1 - stored / asked if asked else 1.0)
+            loads[alias] = mean.scaled(left / (mean.calls or 1.0))
+            if self.session.models[alias].price is None:
+                self.assumed[f"no price is known for '{alias}': it counts as 0"] = None
+        total = sum(cast.calls.values())
+        cost = OperatorCost(
+            node.name,
+            node.operator.describe(),
+            ", ".join(cast.calls) or node.operator.model_name(self.session.models.default),
+            rows,
+            total,
+            total * (stored / asked if asked else 0.0),
+            loads,
+        )
+        self.costs.append(cost)
+        self.open = []
+        self.lines.append((str(node), rows, cost))
+        said |= node.writes
+        return self._placed(node, sample, cast.rows), cast.rows
+
+    def _placed(self, node: Whole, sample: pl.DataFrame, rows: float) -> pl.DataFrame:
+        """A table such as may come out of `node`, for what is asked of it next."""
+        schema = node.after(sample.schema)
+        height = sample.height
+        if node.rows is not Rows.SAME:
+            height = min(max(round(rows), 1), max(height, 1)) if rows else 0
+        columns = []
+        for name, dtype in schema.items():
+            if name in sample.schema and sample.schema[name] == dtype and sample.height:
+                columns.append(sample[name].gather([i % sample.height for i in range(height)]))
+            else:
+                cells = [placeholder(dtype, 100, i) for i in range(height)]
+                columns.append(pl.Series(name, cells, dtype=dtype, strict=False))
+        return pl.DataFrame(columns, schema=schema)
+
     def _ask(
         self, name: str, operator: Operator, sample: pl.DataFrame, rows: float
     ) -> tuple[pl.Series, OperatorCost, bool]:
@@ -212,7 +205,7 @@ class Estimator:
         default = self.session.models.default
         requests = operator.requests(sample, default)
         distinct = list({id(r): r for r in requests if r is not None}.values())
-        found, measured = self.session.call(self._measure(name, distinct))
+        found, measured = self.session.call(self._measure(name, distinct, operator))
         scale = rows / sample.height if sample.height else 0.0
         values: dict[int, Any] = {}
         loads: dict[str, ModelLoad] = {}
@@ -225,11 +218,11 @@ class Estimator:
                 except Invalid:
                     pass
             missing += 1
-            load = loads.setdefault(request.model, ModelLoad())
-            load.calls += 1
+            for question, count in operator.questions(request):
+                loads.setdefault(question.model, ModelLoad()).calls += count
         for model, load in loads.items():
             mean = measured.get(model, ModelLoad(1.0))
-            loads[model] = mean.scaled(load.calls * scale / max(mean.calls, 1.0))
+            loads[model] = mean.scaled(load.calls * scale / (mean.calls or 1.0))
         chars = self._output_chars(loads)
         for i, request in enumerate(distinct):
             if id(request) not in values:
@@ -251,22 +244,26 @@ class Estimator:
         return operator.column(name, cells), cost, not missing
 
     async def _measure(
-        self, name: str, distinct: list[Request]
+        self, name: str, distinct: list[Request], operator: Operator | None = None
     ) -> tuple[list[Any], dict[str, ModelLoad]]:
         """What the store holds, and per model the sums over up to MEASURED questions."""
         engine = self.session.engine
-        found = engine.lookup(distinct)
+        found: list[Completion | None] = [None] * len(distinct)
+        if operator is None or operator.single:
+            found = engine.lookup(distinct)
         asked = [r for r, reply in zip(distinct, found, strict=True) if reply is None] or distinct
         step = -(-len(asked) // MEASURED) if asked else 1
         sums: dict[str, ModelLoad] = {}
+        asks = operator.questions if operator is not None else lambda one: [(one, 1.0)]
         for request in asked[::step]:
-            one = engine.estimate(request, name)
-            load = sums.setdefault(request.model, ModelLoad())
-            load.calls += 1
-            load.input_tokens += one.input_tokens
-            load.output_tokens += one.output_tokens
-            load.cost_usd += one.cost_usd
-            load.seconds += one.seconds
+            for question, count in asks(request):
+                one = engine.estimate(question, name)
+                load = sums.setdefault(question.model, ModelLoad())
+                load.calls += count
+                load.input_tokens += one.input_tokens * count
+                load.output_tokens += one.output_tokens * count
+                load.cost_usd += one.cost_usd * count
+                load.seconds += one.seconds * count
             await asyncio.sleep(0)
         return found, sums
 
@@ -300,52 +297,5 @@ def explain(
         rules=done,
         assumptions=list(estimator.assumed),
         seconds=seconds(estimator.costs, session) if session else 0.0,
-        prices=_prices(estimator.costs, session) if session else {},
+        prices=price_sources(estimator.costs, session) if session else {},
     )
-
-
-def seconds(costs: list[OperatorCost], session: Session) -> float:
-    """Wall time: each model's calls at its width, or at its rate limits where those are slower;
-    models work at the same time."""
-    total: dict[tuple[str, str, str], float] = {}
-    for cost in costs:
-        for alias, load in cost.loads.items():
-            model = session.models[alias]
-            tokens = load.input_tokens + load.output_tokens
-            paces = [load.seconds / max(min(model.concurrency, load.calls), 1)]
-            for limit, used in (
-                (model.rpm, load.calls),
-                (model.tpm, tokens),
-                (model.input_tpm, load.input_tokens),
-                (model.output_tpm, load.output_tokens),
-            ):
-                if limit:
-                    paces.append(60 * used / limit)
-            total[model.account] = total.get(model.account, 0.0) + max(paces)
-    return max(total.values(), default=0.0)
-
-
-def _prices(costs: list[OperatorCost], session: Session) -> dict[str, str]:
-    """Where each model's price comes from."""
-    aliases = dict.fromkeys(alias for cost in costs for alias in cost.loads)
-    return {alias: session.models[alias].price_source for alias in aliases}
-
-
-def placeholder(dtype: Any, chars: int, number: int) -> Any:
-    """A value such as a model might give, for what is asked of it next; texts differ by `number`,
-    as answers to different questions do."""
-    if isinstance(dtype, pl.Struct):
-        each = max(chars // max(len(dtype.fields), 1), 4)
-        return {f.name: placeholder(f.dtype, each, number) for f in dtype.fields}
-    if isinstance(dtype, pl.List):
-        return [placeholder(dtype.inner, max(chars // 2, 4), number)] * 2
-    if dtype == pl.String:
-        return f"{number} ".ljust(chars, "x")
-    if dtype.is_temporal():
-        return pl.Series([0]).cast(dtype)[0]
-    return True if dtype == pl.Boolean else 1
-
-
-def _operator_line(node: Ask | Keep, name: str, operator: Operator) -> str:
-    what = operator.describe()
-    return f"keep {what}" if isinstance(node, Keep) else f"ask {name} = {what}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from html import escape
 
-from swath.frames.estimate import OperatorCost
+from swath.frames.load import OperatorCost
 from swath.frames.optimize import Done
 from swath.frames.plan import Plan
 

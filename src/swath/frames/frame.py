@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from swath.errors import InputError
-from swath.frames import steps, writers
+from swath.frames import steps
 from swath.frames.grouping import GroupBy
-from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot
-from swath.frames.result import FrameRun, Settings, Sink, launch
+from swath.frames.output import Output
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot, Whole
+from swath.frames.result import FrameRun, Settings, launch, warn_of_failures
+from swath.frames.tables import Tables
 from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
+from swath.operators.table import ColumnOperator, TableOperator
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from swath.frames.explanation import Explanation
     from swath.frames.trial import Trial
     from swath.session import Session
 
-Path = str | os.PathLike[str]
 
-
-class Frame:
+class Frame(Output, Tables):
     """Nothing runs until it is asked for: `show`, `collect`, `run`, `write_…`. Each method gives a
     new frame; the source is never changed. A wrong column, type or schema is an error at once."""
 
@@ -121,19 +119,28 @@ class Frame:
         .with_columns(triage=sw.extract("text", Triage), length=pl.col("text").str.len_chars())
         """
         for item in exprs:
-            if isinstance(item, Operator):
+            if isinstance(item, Operator | TableOperator):
                 raise InputError(
                     f"{item.describe()} needs a name for its column.",
                     hint="Write .with_columns(name=…).",
                 )
         plain = expressions(exprs, "with_columns")
         asked: list[tuple[str, Operator]] = []
+        wholes: list[Whole] = []
         for name, value in named.items():
             if isinstance(value, Operator):
                 asked.append((name, value))
+            elif isinstance(value, ColumnOperator):
+                wholes.append(Whole.over(self.schema, name, value.named(name)))
+            elif isinstance(value, TableOperator):
+                raise InputError(
+                    f"{value.describe()} gives no column.", hint="It is a method of the frame."
+                )
             else:
                 plain.append(named_expr(name, value))
         schema = self.schema
+        if wholes:
+            return self._with_wholes(wholes, named)
         step = steps.with_columns(schema, plain) if plain else None
         if not asked:
             return self.then(*([step] if step else []))
@@ -153,9 +160,23 @@ class Frame:
             hint="Write two calls of with_columns, in the order that is meant.",
         )
 
+    def _with_wholes(self, wholes: list[Whole], named: Mapping[str, Any]) -> Frame:
+        """Columns that rest on all rows, after the others of the same call."""
+        made = {name for whole in wholes for name in whole.writes}
+        rest = {name: value for name, value in named.items() if name not in made}
+        clash = (made | rest.keys()) & frozenset[str]().union(*(whole.reads for whole in wholes))
+        if clash:
+            raise InputError(
+                f"One with_columns both changes and reads '{min(clash)}'.",
+                hint="Write two calls of with_columns, in the order that is meant.",
+            )
+        frame = self.with_columns(**rest) if rest else self
+        order = list(dict.fromkeys([*frame.schema.names(), *named]))
+        return Frame(frame._plan.then(*wholes, order=order))
+
     def select(self, *exprs: Any, **named: Any) -> Frame:
         """Only these columns: names, Polars expressions, and operators by name."""
-        asked = {name: value for name, value in named.items() if isinstance(value, Operator)}
+        asked = {k: v for k, v in named.items() if isinstance(v, Operator | TableOperator)}
         chosen = expressions(exprs, "select")
         chosen += [named_expr(name, name if name in asked else v) for name, v in named.items()]
         if not asked:
@@ -260,7 +281,7 @@ class Frame:
         """The table. Settings as for `run`. Warns where cells failed: `run` tells which."""
         run = self.run(**settings)
         if run.errors.height:
-            _warn(run)
+            warn_of_failures(run)
         return run.table
 
     def iter_batches(self, rows: int = 1000, **settings: Any) -> Iterator[pl.DataFrame]:
@@ -272,71 +293,6 @@ class Frame:
         from swath.frames.display import show
 
         show(self.run(limit=n, **{"progress": False, **settings}))
-
-    def write_parquet(self, path: Path, **settings: Any) -> FrameRun:
-        """Into a Parquet file. Settings as for `run`; others go to Polars' writer."""
-        return self._write(path, writers.parquet, pl.scan_parquet, settings)
-
-    def write_csv(self, path: Path, **settings: Any) -> FrameRun:
-        """Into CSV: a struct's fields become columns `name.field`, lists JSON text."""
-        return self._write(path, writers.csv, pl.scan_csv, settings)
-
-    def write_jsonl(self, path: Path, **settings: Any) -> FrameRun:
-        """Into JSON lines: one object per row."""
-        return self._write(path, writers.jsonl, pl.scan_ndjson, settings)
-
-    def write_json(self, path: Path, **settings: Any) -> FrameRun:
-        """Into one JSON array."""
-        return self._write(path, writers.json, lambda p: pl.read_json(p).lazy(), settings)
-
-    def write_ipc(self, path: Path, **settings: Any) -> FrameRun:
-        """Into an Arrow IPC (Feather) file."""
-        return self._write(path, writers.ipc, pl.scan_ipc, settings)
-
-    def _write(
-        self,
-        path: Path,
-        how: Callable[..., Any],
-        read: Callable[[Any], pl.LazyFrame],
-        settings: dict[str, Any],
-    ) -> FrameRun:
-        target = writers.writable(path)
-        ours = {k: settings.pop(k) for k in list(settings) if k in _RUN_SETTINGS}
-        limit = ours.pop("limit", None)
-        plan = (self if limit is None else self.limit(limit))._plan
-
-        def sink(spool: Any) -> Callable[[], pl.DataFrame]:
-            writers.write(spool, target, lambda rows, file: how(rows, file, **settings))
-            return lambda: read(target).collect()
-
-        chosen: Sink = sink
-        return launch(plan, Settings(**ours), chosen)
-
-    # -- out
-
-    def to_pandas(self, **settings: Any) -> pd.DataFrame:
-        """The result as a pandas table (needs `swath[pandas]`)."""
-        table = self.collect(**settings)
-        try:
-            return table.to_pandas()
-        except ModuleNotFoundError:
-            from swath.errors import MissingExtra
-
-            raise MissingExtra("to_pandas", "pandas") from None
-
-    def to_arrow(self, **settings: Any) -> Any:
-        """The result as a PyArrow table (needs `swath[pandas]`)."""
-        table = self.collect(**settings)
-        try:
-            return table.to_arrow()
-        except ModuleNotFoundError:
-            from swath.errors import MissingExtra
-
-            raise MissingExtra("to_arrow", "pandas") from None
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """Any Arrow library can read a frame; that runs it."""
-        return self.collect().__arrow_c_stream__(requested_schema)
 
     def __repr__(self) -> str:
         columns = ", ".join(f"{name}: {dtype}" for name, dtype in self.schema.items())
@@ -355,9 +311,6 @@ class Frame:
         return Frame(self._plan.then(*nodes))
 
 
-_RUN_SETTINGS = ("max_cost", "limit", "progress", "rules", "session", "name")
-
-
 def _in_order(
     made: pl.Schema, named: Mapping[str, Any], asked: list[tuple[str, Operator]]
 ) -> list[str]:
@@ -370,15 +323,3 @@ def _listed(columns: Any) -> list[Any]:
     if columns is None:
         return []
     return list(columns) if isinstance(columns, list | tuple) else [columns]
-
-
-def _warn(run: FrameRun) -> None:
-    import warnings
-
-    kinds = run.errors["kind"].value_counts(sort=True)
-    told = ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows())
-    warnings.warn(
-        f"{run.errors.height} cells failed and are null ({told}); "
-        ".run() in place of .collect() gives .errors, which names them.",
-        stacklevel=3,
-    )

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Rows, Step
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Rows, Step, Whole
 from swath.operators.base import Operator
 
 Cost = Callable[[Operator], float]
@@ -53,7 +53,7 @@ def optimize(
     done: list[Done] = []
     nodes: Nodes = []
     for node in plan.nodes:
-        if isinstance(node, Step) and node.others:
+        if isinstance(node, Step | Whole) and node.others:
             pairs = [optimize(other, rules, cost) for other in node.others]
             done += [what for _, whats in pairs for what in whats]
             node = replace(node, others=tuple(other for other, _ in pairs))
@@ -91,6 +91,9 @@ def prune(nodes: Nodes, wanted: frozenset[str], _: Plan, __: Cost) -> tuple[Node
                 continue
             node = _part(node, columns)
             needed |= node.reads
+        elif isinstance(node, Whole) and node.rows is Rows.SAME and not node.writes & needed:
+            dropped += sorted(node.writes)
+            continue
         elif isinstance(node, Step) and node.renames:
             back = {new: old for old, new in node.renames.items()}
             needed = {back.get(name, name) for name in needed}
@@ -249,7 +252,7 @@ def _sink(nodes: Nodes, which: Callable[[Step], bool]) -> tuple[Nodes, list[str]
 
 def _passes(step: Step, node: Node) -> bool:
     """Whether `step`, now after `node`, may as well come before it."""
-    if isinstance(node, Cache) or node.rows is Rows.NEW or step.rows is Rows.NEW:
+    if isinstance(node, Cache | Whole) or node.rows is Rows.NEW or step.rows is Rows.NEW:
         return False
     if step.reads & node.writes or step.writes & (node.reads | node.writes):
         return False

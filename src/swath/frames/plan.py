@@ -7,8 +7,9 @@ Nodes declare traits, and rules and executors know nothing else of them:
 - `local`: it can be applied to each batch of rows alone
 - `projects`: only the columns it reads go on
 
-All nodes keep the order of rows or set it; none is random without a seed. Nothing may cross a node
-whose `rows` is NEW, or a `Cache`.
+A row's number (`ROW`) travels beside its table or, in lazy parts, inside. All nodes keep the order
+of rows or set it; none is random without a seed. Nothing may cross a node whose `rows` is NEW, or a
+`Whole`, or a `Cache`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from enum import Enum
 from typing import Any
 
 import polars as pl
@@ -24,16 +24,10 @@ import polars as pl
 from swath.errors import InputError
 from swath.frames.traits import empty
 from swath.operators.base import Operator
+from swath.operators.table import ROW as ROW
+from swath.operators.table import Rows as Rows
+from swath.operators.table import TableOperator
 from swath.operators.template import missing
-
-ROW = "__swath_row__"  # the row's number in the source; travels beside or, in lazy parts, inside
-
-
-class Rows(Enum):
-    SAME = "same"
-    SUBSET = "subset"
-    NEW = "new"
-
 
 Apply = Callable[..., pl.LazyFrame]
 """(table, extra expressions that a projection must carry along, *other tables) -> table"""
@@ -122,6 +116,44 @@ class Keep:
         return f"keep {self.operator.describe()}"
 
 
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """An operator over the whole table, and the tables it is joined with. `name` stands for it in
+    errors and the ledger."""
+
+    name: str
+    operator: TableOperator
+    reads: frozenset[str]
+    writes: frozenset[str]
+    others: tuple[Plan, ...] = ()
+
+    local = False
+    removes: frozenset[str] = frozenset()
+
+    @classmethod
+    def over(
+        cls, schema: pl.Schema, name: str, operator: TableOperator, others: tuple[Plan, ...] = ()
+    ) -> Whole:
+        """The node for a table of `schema`. Raises InputError, ColumnNotFound."""
+        made = operator.after(schema, *(other.schema for other in others))
+        writes = frozenset(n for n in made if n not in schema or made[n] != schema[n])
+        return cls(name, operator, operator.reads(schema), writes, others)
+
+    @property
+    def rows(self) -> Rows:
+        return self.operator.rows
+
+    @property
+    def projects(self) -> bool:
+        return self.operator.projects
+
+    def after(self, schema: pl.Schema) -> pl.Schema:
+        return self.operator.after(schema, *(other.schema for other in self.others))
+
+    def __str__(self) -> str:
+        return f"{self.name} = {self.operator.describe()}"
+
+
 @dataclass(eq=False)
 class Slot:
     """Where a `Cache` keeps its table, once a run has computed all of it."""
@@ -149,7 +181,7 @@ class Cache:
 
 
 Model = Ask | Keep
-Node = Step | Ask | Keep | Cache
+Node = Step | Ask | Keep | Whole | Cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -189,19 +221,22 @@ class Plan:
     def asks(self) -> bool:
         """Whether any model is called, here or in a joined table."""
         return any(
-            isinstance(n, Ask | Keep) or (isinstance(n, Step) and any(o.asks for o in n.others))
+            isinstance(n, Ask | Keep | Whole)
+            or (isinstance(n, Step) and any(o.asks for o in n.others))
             for n in self.nodes
         )
 
-    def operators(self) -> list[tuple[str, Operator]]:
-        """Every model column and condition, joined tables' first."""
-        found: list[tuple[str, Operator]] = []
+    def operators(self) -> list[tuple[str, Operator | TableOperator]]:
+        """All that asks a model, by the name it goes by; joined tables' first."""
+        found: list[tuple[str, Operator | TableOperator]] = []
         for node in self.nodes:
             if isinstance(node, Ask | Keep):
                 found += node.columns
-            elif isinstance(node, Step):
+            elif isinstance(node, Step | Whole):
                 for other in node.others:
                     found += other.operators()
+                if isinstance(node, Whole):
+                    found.append((node.name, node.operator))
         return found
 
     def __str__(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,15 @@ import polars as pl
 from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
+from swath.frames.flows import plain, reading_error
 from swath.frames.optimize import Done, optimize
 from swath.frames.plan import Plan, Step
 from swath.frames.progress import Progress, wanted
-from swath.frames.run_local import Execution, Failure, Trace, plain, reading_error
+from swath.frames.run_local import Execution, Failure, Trace
 from swath.frames.spool import Spool
 from swath.frames.survey import count
 from swath.operators.base import Operator
+from swath.operators.table import TableOperator
 
 if TYPE_CHECKING:
     from swath.session import Session
@@ -229,7 +232,7 @@ def check_models(plan: Plan, session: Session) -> None:
             session.models[alias]
 
 
-def aliases(operator: Operator, default: str) -> tuple[str, ...]:
+def aliases(operator: Operator | TableOperator, default: str) -> tuple[str, ...]:
     """Those that can be told without looking at rows."""
     first = operator.model if isinstance(operator.model, str) else None
     if operator.model is None:
@@ -262,3 +265,14 @@ def _expected(plan: Plan) -> int | None:
         return count(table, patience=1.0)
     except (pl.exceptions.PolarsError, OSError, UnicodeError):
         return None  # the run will say what is wrong
+
+
+def warn_of_failures(run: FrameRun) -> None:
+    """For `collect`, which has no other way to say it."""
+    kinds = run.errors["kind"].value_counts(sort=True)
+    told = ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows())
+    warnings.warn(
+        f"{run.errors.height} cells failed and are null ({told}); "
+        ".run() in place of .collect() gives .errors, which names them.",
+        stacklevel=3,
+    )

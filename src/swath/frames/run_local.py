@@ -9,39 +9,52 @@ here runs on the session's loop; Polars runs in threads.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from swath.engine.run import Run
+from swath.frames.asking import Asker
+from swath.frames.flows import (
+    READ_ROWS,
+    Demand,
+    Flow,
+    each,
+    limit_ahead,
+    limited,
+    pieces,
+    plain,
+    reading_error,
+    schemas_of,
+    span_of,
+    start_of,
+)
 from swath.frames.plan import (
     ROW,
     Ask,
     Cache,
     Keep,
-    Node,
     Plan,
+    Rows,
     Step,
+    Whole,
     apply_lazily,
-    polars_error,
-    row_numbers,
 )
 from swath.frames.progress import Progress
 from swath.frames.spool import Batch, Spool
 from swath.frames.stage import Pending, Stage
 from swath.messages import Completion
+from swath.operators.asking import Stopped
 
 if TYPE_CHECKING:
     from swath.catalog.model import Model
     from swath.engine.engine import Engine
 
-READ_ROWS = 1024  # rows of a batch
-READ_BYTES = 8 * 2**20  # and at most about so many bytes
+SEED = 0  # of the samples that operators learn from: the same rows each time, so paid for once
 
-Flow = AsyncGenerator[Batch, None]
 Failure = tuple[int, str, str, str, str]
 Trace = Callable[[pl.Series, list[int], Completion], None]
 
@@ -115,12 +128,15 @@ class Execution:
         """The plan's table, with row numbers."""
         nodes = plan.nodes
         table: pl.LazyFrame | Flow
-        start, table = _start(plan)
-        schemas = _schemas(plan)
+        start, table = start_of(plan)
+        schemas = schemas_of(plan)
         demands: dict[int, Demand] = {}
         for i in range(start, len(nodes)):
             node = nodes[i]
             if isinstance(node, Ask | Keep):
+                if any(operator.sample for _, operator in node.columns):
+                    spool = await self._gather(table, schemas[i])
+                    table, node = spool.lazy(), await self._prepared(node, spool)
                 flow = self._read(table, plan) if isinstance(table, pl.LazyFrame) else table
                 stage = Stage(self, node, entry=plan is self.main and self.progress.entry is None)
                 end = limit_ahead(nodes, i)
@@ -128,9 +144,11 @@ class Execution:
                     table = self._ahead(flow, stage)
                     continue
                 if end not in demands:
-                    demands[end] = Demand(_span(nodes[end]))
+                    demands[end] = Demand(span_of(nodes[end]))
                     flow = demands[end].sized(flow, lambda: self.stopped is not None)
                 table = self._in_turn(flow, stage)
+            elif isinstance(node, Whole):
+                table = await self._whole(node, await self._gather(table, schemas[i]))
             elif isinstance(node, Cache):
                 spool = await self._gather(table, schemas[i])
                 if self.stopped is None:
@@ -138,19 +156,55 @@ class Execution:
                 table = spool.lazy()
             elif isinstance(table, pl.LazyFrame):
                 if node.wild and node.local:
-                    table = _each(self._read(table, plan), node)
+                    table = each(self._read(table, plan), node)
                 else:
                     table = apply_lazily(node, table, await self._joined(node))
             elif node.span is not None:
-                table = _limited(table, _span(node), demands.get(i))
+                table = limited(table, span_of(node), demands.get(i))
             elif node.local:
-                table = _each(table, node)
+                table = each(table, node)
             else:
                 spool = await self._gather(table, schemas[i])
                 table = apply_lazily(node, spool.lazy(), await self._joined(node))
         return table
 
-    async def _joined(self, step: Step) -> list[pl.LazyFrame]:
+    async def _prepared(self, node: Ask | Keep, spool: Spool) -> Ask | Keep:
+        """`node` with operators that have seen their sample."""
+        rows = (await asyncio.to_thread(spool.lazy().select(pl.len()).collect)).item()
+        columns = []
+        for name, operator in node.columns:
+            if operator.sample and self.stopped is None:
+                place = pl.int_range(pl.len()).shuffle(seed=SEED)
+                drawn = spool.lazy().drop(ROW).filter(place < operator.sample)
+                sample = await asyncio.to_thread(drawn.collect)
+                with suppress(Stopped):  # then no row will be asked about
+                    operator = await operator.prepare(Asker(self, name), sample, rows)
+            columns.append((name, operator))
+        if isinstance(node, Keep):
+            return Keep(node.name, columns[0][1], node.reads)
+        return Ask(tuple(columns), node.reads)
+
+    async def _whole(self, node: Whole, spool: Spool) -> pl.LazyFrame:
+        """The table that an operator over all rows makes."""
+        table = await asyncio.to_thread(spool.table)
+        others = [await asyncio.to_thread(o.collect) for o in await self._joined(node)]
+        stage = self.progress.stage([node.name], entry=False)
+        model = node.operator.model_name(self.default_model)
+        asker = Asker(self, node.name, ids=table[ROW], progress=stage, model=model)
+        schema = pl.Schema(
+            node.after(pl.Schema({k: v for k, v in table.schema.items() if k != ROW}))
+        )
+        try:
+            made = await node.operator.run(asker, table, *others)
+        except Stopped:
+            made = pl.DataFrame(schema={**schema, ROW: pl.get_index_type()})
+        finally:
+            stage.total = stage.completed
+        if node.rows is Rows.NEW:
+            made = made.select(schema.names()).with_row_index(ROW)
+        return made.select(*schema.names(), ROW).lazy()
+
+    async def _joined(self, step: Step | Whole) -> list[pl.LazyFrame]:
         return [
             (await self.collect(other)).lazy()
             if other.asks
@@ -192,7 +246,7 @@ class Execution:
                 part = await loop.run_in_executor(reader, next, batches, None)
                 if part is None:
                     return
-                for piece in _pieces(part):
+                for piece in pieces(part):
                     yield Batch.split(piece)
         except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
             raise reading_error(error, plan) from None
@@ -249,133 +303,3 @@ class Execution:
         finally:
             stage.progress.close()
             stage.abandon()
-
-
-async def _each(flow: Flow, step: Step) -> Flow:
-    """A row-local step on each batch."""
-    async with aclosing(flow) as batches:
-        async for batch in batches:
-            yield await asyncio.to_thread(_apply, step, batch)
-
-
-def _apply(step: Step, batch: Batch) -> Batch:
-    try:
-        if not step.wild:
-            table = step.apply(batch.joined().lazy(), [pl.col(ROW)])
-            return Batch.split(table.collect(engine="in-memory"))
-        if step.mask is not None:
-            marked = batch.table.with_columns(step.mask.alias(ROW))
-            return batch.filter(marked[ROW].fill_null(False))
-        return Batch(step.apply(batch.table.lazy(), []).collect(engine="in-memory"), batch.ids)
-    except pl.exceptions.PolarsError as error:
-        raise polars_error(error, batch.table.schema, step.kind) from None
-
-
-async def _limited(flow: Flow, span: tuple[int, int], demand: Demand | None) -> Flow:
-    skip, left = span
-    if not left:
-        return
-    async with aclosing(flow) as batches:
-        async for batch in batches:
-            if demand is not None:
-                demand.arrived += batch.table.height
-            part = batch.slice(skip, left)
-            skip = max(skip - batch.table.height, 0)
-            left -= part.table.height
-            yield part
-            if not left:
-                return
-
-
-class Demand:
-    """How many rows to begin with where only some are wanted: as many as are missing, over the
-    share of rows that came through so far."""
-
-    def __init__(self, span: tuple[int, int]) -> None:
-        self.wanted = sum(span)
-        self.sent = 0
-        self.arrived = 0
-
-    @property
-    def next_size(self) -> int:
-        share = (self.arrived + 1) / (self.sent + 1)
-        return max(round((self.wanted - self.arrived) / min(share, 1.0)), 1)
-
-    async def sized(self, flow: Flow, stopped: Callable[[], bool]) -> Flow:
-        async with aclosing(flow) as batches:
-            async for batch in batches:
-                at = 0
-                while at < batch.table.height and not stopped():
-                    part = batch.slice(at, self.next_size)
-                    at += part.table.height
-                    self.sent += part.table.height
-                    yield part
-                if stopped():
-                    return
-
-
-def limit_ahead(nodes: Sequence[Node], i: int) -> int | None:
-    """The place of a limit that a flow from node `i` reaches batch by batch."""
-    for place in range(i + 1, len(nodes)):
-        node = nodes[place]
-        if isinstance(node, Step) and node.span is not None:
-            return place
-        if not node.local:
-            return None
-    return None
-
-
-def _span(node: Node) -> tuple[int, int]:
-    assert isinstance(node, Step)
-    assert node.span is not None
-    return node.span
-
-
-def plain(plan: Plan) -> pl.LazyFrame:
-    """A plan that asks no model, as a query; its caches are filled."""
-    i, table = _start(plan)
-    table = table.drop(ROW)
-    for node in plan.nodes[i:]:
-        if isinstance(node, Cache):
-            node.slot.table = row_numbers(table).collect(engine="streaming")
-            table = node.slot.table.lazy().drop(ROW)
-        else:
-            assert isinstance(node, Step)
-            table = node.apply(table, [], *map(plain, node.others))
-    return table.select(plan.schema.names())
-
-
-def _start(plan: Plan) -> tuple[int, pl.LazyFrame]:
-    """Where to begin: at the source, or at the last cache that is filled."""
-    for i in range(len(plan.nodes) - 1, -1, -1):
-        node = plan.nodes[i]
-        if isinstance(node, Cache) and node.slot.table is not None:
-            return i + 1, node.slot.table.lazy()
-    return 0, row_numbers(plan.source.table)
-
-
-def _schemas(plan: Plan) -> list[pl.Schema]:
-    """The schema before each node, with row numbers: an empty flow still has columns."""
-    schema = plan.source.table.collect_schema()
-    schemas = []
-    for node in plan.nodes:
-        schemas.append(pl.Schema({**schema, ROW: pl.get_index_type()}))
-        schema = node.after(schema)
-    return schemas
-
-
-def _pieces(table: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """At most READ_ROWS rows and about READ_BYTES each."""
-    if not table.height:
-        return
-    width = max(int(table.estimated_size()) // table.height, 1)
-    rows = min(max(READ_BYTES // width, 1), READ_ROWS)
-    for at in range(0, table.height, rows):
-        yield table.slice(at, rows)
-
-
-def reading_error(error: Exception, plan: Plan) -> Exception:
-    """What went wrong while rows were read, in terms of the source."""
-    if plan.source.explain is not None:
-        return plan.source.explain(error)
-    return polars_error(error, plan.source.table.collect_schema(), plan.source.name)

@@ -20,16 +20,16 @@ import polars as pl
 
 from swath.engine.shape import Invalid
 from swath.errors import BudgetReached, Kind, ProviderError
+from swath.frames.asking import HOPELESS, Asker
 from swath.frames.plan import Ask, Keep
 from swath.frames.spool import Batch
 from swath.messages import Completion, Request
+from swath.operators.asking import Stopped
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
     from swath.frames.run_local import Execution
 
-# The next row would fail in the same way: go no further, and say so once.
-HOPELESS = frozenset({Kind.AUTH, Kind.QUOTA, Kind.NOT_FOUND})
 NARROW = 16  # calls at once
 UNASKED = object()  # in a cell: the run stopped before its turn
 LONG_ROW = 2048  # bytes: a row of twice this counts for two
@@ -132,7 +132,8 @@ class Stage:
         values: list[Any] = [None] * len(requests)
         missing: list[tuple[Request, list[int]]] = []
         stored: dict[str, int] = {}
-        for request, found in zip(distinct, self.engine.lookup(distinct), strict=True):
+        known = self.engine.lookup(distinct) if operator.single else [None] * len(distinct)
+        for request, found in zip(distinct, known, strict=True):
             rows = rows_of[id(request)]
             if found is None:
                 missing.append((request, rows))
@@ -254,16 +255,24 @@ class Stage:
     async def _answer(self, job: Job) -> None:
         c = job.column
         operator = self.operators[c]
+        answers: list[Completion] = []
         try:
-            completion = await self.engine.complete(
-                job.request,
-                run=self.execution.run,
-                check=self._checks[c],
-                label=self.names[c],
-                fallback=operator.fallback,
-                known_miss=True,
-            )
-            value = operator.value(completion)
+            if operator.single:
+                completion = await self.engine.complete(
+                    job.request,
+                    run=self.execution.run,
+                    check=self._checks[c],
+                    label=self.names[c],
+                    fallback=operator.fallback,
+                    known_miss=True,
+                )
+                answers.append(completion)
+                value = operator.value(completion)
+            else:
+                asker = Asker(self.execution, self.names[c], answers=answers)
+                value = await operator.answer(asker, job.request)
+        except Stopped:
+            self._fill(job, UNASKED)
         except ProviderError as error:
             if error.kind in HOPELESS:
                 self.execution.stop(error)
@@ -279,9 +288,9 @@ class Stage:
             self.execution.stop(error)
             self._fill(job, UNASKED)
         else:
-            self._fill(job, value, completion)
+            self._fill(job, value, answers)
 
-    def _fill(self, job: Job, value: Any, completion: Completion | None = None) -> None:
+    def _fill(self, job: Job, value: Any, answers: Sequence[Completion] = ()) -> None:
         self._jobs.pop(job.key, None)
         c = job.column
         for pending, rows in job.cells:
@@ -293,7 +302,7 @@ class Stage:
             pending.settle()
             if not pending.left and not pending.stopped:
                 self.progress.done(pending.rows)
-        if completion is not None:
+        for completion in answers:
             first, rows = job.cells[0]
             self.execution.trace(first.batch.ids, rows, completion)
         self.execution.progress.show()

@@ -13,10 +13,10 @@ from swath.engine.run import Metrics
 from swath.errors import InputError
 from swath.frames.estimate import explain
 from swath.frames.explanation import amount, dollars, duration
+from swath.frames.flows import reading_error
 from swath.frames.optimize import optimize
 from swath.frames.plan import Plan, Source, Step
 from swath.frames.result import FrameRun, Settings, check_models, launch, model_cost
-from swath.frames.run_local import reading_error
 from swath.frames.survey import survey
 from swath.messages import Completion
 

@@ -1,27 +1,33 @@
-"""What an operator is: an immutable value that asks a model one question per row.
+"""What an operator is: an immutable value that asks a model about each row.
 
 A subclass says which text a row gives (`text`), how the question is put (`ask`), and how an answer
 becomes a value (`check`, `value`). All else here is shared: choosing the model, leaving out null
 and blank rows, asking equal rows once, and building the column.
+
+Where one question a row is not enough, a subclass overrides `answer`; where something must be
+learned from a sample of the rows first, `sample` and `prepare`. Operators over whole tables are in
+`operators/table.py`.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection, Hashable, Sequence
-from typing import Any, ClassVar, NoReturn
+from collections.abc import Collection, Hashable, Sequence
+from copy import copy
+from typing import Any, ClassVar, NoReturn, Self
 
 import polars as pl
 
 from swath.errors import InputError
 from swath.messages import Completion, Request
+from swath.operators.asking import Ask, Check
 from swath.operators.template import Template, as_text, missing, path
 
 ModelChoice = str | Sequence[str] | pl.Expr | None
 """An alias; several, of which the first is asked and the rest step in; an alias per row; None: the
 session's default model."""
 
-Check = Callable[[str], Any]
+__all__ = ["Ask", "Check", "ModelChoice", "Operator"]
 
 
 class Operator(ABC):
@@ -29,6 +35,13 @@ class Operator(ABC):
     time, and gives equal rows equal answers (the store makes it so)."""
 
     kind: ClassVar[str]
+
+    single: ClassVar[bool] = True
+    """Whether the answer to `ask` is the cell. Then many are looked up in the store at once."""
+
+    sample: int = 0
+    """Rows that `prepare` wants to see before the first is asked about. All rows are then gathered
+    and this many drawn at random."""
 
     def __init__(
         self,
@@ -39,7 +52,7 @@ class Operator(ABC):
         max_tokens: int | None,
     ) -> None:
         self.text = _readable(text)
-        self.model, self.fallback = _choice(model)
+        self.model, self.fallback = as_choice(model)
         self.temperature = temperature
         self.max_tokens = max_tokens
 
@@ -72,6 +85,26 @@ class Operator(ABC):
 
         Raises Invalid where a stored answer is none any more."""
         return completion.text
+
+    async def answer(self, ask: Ask, request: Request) -> Any:
+        """The cell of a row, where `single` is False: as many questions as it takes, of which
+        `request` (made by `ask`) is the first. Raises ProviderError or Invalid: the row failed."""
+        return self.value(await ask(request, self.check))
+
+    async def prepare(self, ask: Ask, sample: pl.DataFrame, rows: int) -> Operator:
+        """The operator that goes on, after a look at `sample`, drawn from `rows` rows."""
+        return self
+
+    def questions(self, request: Request) -> list[tuple[Request, float]]:
+        """For `explain`: all that a row's first question leads to, and how many of each are to be
+        expected."""
+        return [(request, 1.0)]
+
+    def with_model(self, model: ModelChoice) -> Self:
+        """The same questions, put to another model."""
+        other = copy(self)
+        other.model, other.fallback = as_choice(model)
+        return other
 
     def describe(self) -> str:
         """One short line for plans; no prompt text."""
@@ -211,7 +244,7 @@ def _readable(text: str | pl.Expr | Template) -> str | pl.Expr | Template:
     return text
 
 
-def _choice(model: ModelChoice) -> tuple[str | pl.Expr | None, tuple[str, ...]]:
+def as_choice(model: ModelChoice) -> tuple[str | pl.Expr | None, tuple[str, ...]]:
     if model is None or isinstance(model, str | pl.Expr):
         return model, ()
     aliases = tuple(model)

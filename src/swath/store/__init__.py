@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from swath.errors import ConfigError
-from swath.store.base import CallRow, RunRow, Store
+from swath.store.base import CallRow, PromptRow, PromptUse, RunRow, Store
 
-__all__ = ["CallRow", "RunRow", "Store", "open_store"]
+__all__ = ["CallRow", "PromptRow", "PromptUse", "RunRow", "Store", "open_store"]
 
 
 def open_store(url: str, base: Path) -> Store:

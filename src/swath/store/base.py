@@ -63,6 +63,33 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
+class PromptRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A version of a prompt. `id` is the hash of its content, `version` counts within `name`, from
+    1 on; `tags` and `parents` (ids) are JSON arrays, `schema` is JSON or "". `promoted` is the
+    Unix time at which the version was promoted, 0: never; the newest one counts."""
+
+    id: str
+    name: str
+    version: int
+    at: float
+    text: str
+    instructions: str
+    schema: str
+    tags: str
+    parents: str
+    promoted: float
+
+
+class PromptUse(msgspec.Struct, frozen=True, kw_only=True):
+    """That a run filled a column by a version of a prompt. `run` and `label` are those of the
+    column's calls, so that the hot path writes nothing more for it."""
+
+    prompt: str
+    name: str
+    run: str
+    label: str
+
+
 class Store(Protocol):
     """Keyed by `content_hash`. Reads are synchronous and fast; writes are grouped.
 
@@ -82,8 +109,21 @@ class Store(Protocol):
         """Insert or replace, by `id`."""
         ...
 
+    def save_prompt(self, row: PromptRow) -> PromptRow:
+        """Insert, where `name` has no version of this `id`, under the next version number (that of
+        `row` does not count); else add its tags. Gives the row as it is stored. Waits for the
+        commit: prompts are few."""
+        ...
+
+    def promote_prompt(self, name: str, id: str, at: float) -> None: ...
+
+    def log_prompt(self, use: PromptUse) -> None:
+        """Insert where it is not there. Waits for the commit."""
+        ...
+
     def query(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Rows of a SELECT over the tables `calls` and `runs`; sees everything logged before.
+        """Rows of a SELECT over the tables `calls`, `runs`, `prompts` and `prompt_uses`; sees
+        everything logged before.
 
         Parameters stand as `?`. SQL that SQLite and Postgres both know: `cached` is a truth value
         (`WHERE NOT cached`, `count(*) FILTER (WHERE cached)`), times are Unix seconds.

@@ -18,10 +18,32 @@ import msgspec
 
 from swath.errors import StoreError
 from swath.messages import AnyReply
-from swath.store.base import CallRow, RunRow, compress, decode_reply, encode_reply
+from swath.store.base import (
+    CallRow,
+    PromptRow,
+    PromptUse,
+    RunRow,
+    columns,
+    compress,
+    decode_reply,
+    encode_reply,
+)
 
 COMMIT_EVERY = 0.004  # seconds
 KEYS_A_QUERY = 500
+RACES = 100  # other machines that may take a prompt's next version number before us
+_PROMPT = ", ".join(columns(PromptRow))
+_USE = ", ".join(columns(PromptUse))
+# Two machines may count up to the same number: one of them then inserts nothing, and counts again.
+_NEW_PROMPT = (
+    f"INSERT INTO prompts ({_PROMPT})"
+    " SELECT ?, ?, (SELECT coalesce(max(version), 0) + 1 FROM prompts WHERE name = ?),"
+    f" {', '.join('?' * 7)} WHERE true ON CONFLICT DO NOTHING"
+)
+_THE_PROMPT = f"SELECT {_PROMPT} FROM prompts WHERE name = ? AND id = ?"
+_TAG = "UPDATE prompts SET tags = ? WHERE name = ? AND id = ?"
+_PROMOTE = "UPDATE prompts SET promoted = ? WHERE name = ? AND id = ?"
+_NEW_USE = f"INSERT INTO prompt_uses ({_USE}) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
 
 
 class Batch(NamedTuple):
@@ -63,6 +85,11 @@ class GroupedStore(ABC):
     @abstractmethod
     def _commit(self, batch: Batch) -> None:
         """Make all of it durable, or nothing. Called under the commit lock, on either thread."""
+
+    @abstractmethod
+    def _change(self, sql: str, parameters: Sequence[Any]) -> None:
+        """Carry out one statement and make it durable. Doing it twice does no harm. Called under
+        the commit lock."""
 
     @abstractmethod
     def _let_go(self) -> None:
@@ -117,6 +144,36 @@ class GroupedStore(ABC):
         if (failure := self._told()) is not None:
             raise failure
         return self._select(sql, parameters)
+
+    # -- prompts
+
+    def save_prompt(self, row: PromptRow) -> PromptRow:
+        values = list(msgspec.structs.astuple(row))
+        for _ in range(RACES):
+            found = self._select(_THE_PROMPT, (row.name, row.id))
+            if found:
+                return self._tagged(PromptRow(**found[0]), row)
+            self._change_now(_NEW_PROMPT, [row.id, row.name, row.name, *values[3:]])
+        raise StoreError(f"The prompt '{row.name}' got no version number.", hint="Try again.")
+
+    def _tagged(self, saved: PromptRow, row: PromptRow) -> PromptRow:
+        have: list[str] = msgspec.json.decode(saved.tags)
+        more = [tag for tag in msgspec.json.decode(row.tags) if tag not in have]
+        if not more:
+            return saved
+        tags = msgspec.json.encode([*have, *more]).decode()
+        self._change_now(_TAG, (tags, row.name, row.id))
+        return msgspec.structs.replace(saved, tags=tags)
+
+    def promote_prompt(self, name: str, id: str, at: float) -> None:
+        self._change_now(_PROMOTE, (at, name, id))
+
+    def log_prompt(self, use: PromptUse) -> None:
+        self._change_now(_NEW_USE, msgspec.structs.astuple(use))
+
+    def _change_now(self, sql: str, parameters: Sequence[Any]) -> None:
+        with self._commit_lock:
+            self._change(sql, parameters)
 
     # -- the writer's thread
 

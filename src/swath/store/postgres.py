@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from swath.errors import MissingExtra, StoreError
-from swath.store.base import CallRow, RunRow, columns, table
+from swath.store.base import CallRow, PromptRow, PromptUse, RunRow, columns, table
 from swath.store.grouped import Batch, GroupedStore
 
 try:
@@ -43,7 +43,10 @@ _SCHEMA = (
     table("calls", CallRow, _TYPES),
     "CREATE INDEX IF NOT EXISTS calls_by_run ON calls (run)",
     table("runs", RunRow, _TYPES, ", PRIMARY KEY (id)"),
+    table("prompts", PromptRow, _TYPES, ", PRIMARY KEY (name, id), UNIQUE (name, version)"),
+    table("prompt_uses", PromptUse, _TYPES, ", PRIMARY KEY (run, label, prompt, name)"),
 )
+_ROWS = {"calls": CallRow, "runs": RunRow, "prompts": PromptRow, "prompt_uses": PromptUse}
 _HAVE = (
     "SELECT attname FROM pg_attribute"
     " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
@@ -112,12 +115,12 @@ class PostgresStore(GroupedStore):
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))  # others may start just now
             have = {
                 name: {column for (column,) in db.execute(_HAVE, (name,))}
-                for name in ("responses", "calls", "runs")
+                for name in ("responses", *_ROWS)
             }
             if not all(have.values()):
                 for statement in _SCHEMA:
                     db.execute(statement)
-            for name, row in (("calls", CallRow), ("runs", RunRow)):
+            for name, row in _ROWS.items():
                 for column, kind in columns(row).items() if have[name] else ():
                     if column not in have[name]:
                         db.execute(f"ALTER TABLE {name} ADD COLUMN {column} {_TYPES[kind]}")
@@ -167,6 +170,21 @@ class PostgresStore(GroupedStore):
             # It may have been committed before the answer was lost: then its first call is there.
             if not (batch.calls and self._has(batch.calls[0])):
                 self._writing.execute(_SAVE, arrays)
+        except psycopg.Error as error:
+            raise self._failed(error) from None
+
+    def _change(self, sql: str, parameters: Sequence[Any]) -> None:
+        said = placeholders(sql)
+        values = [v.replace("\0", "") if isinstance(v, str) else v for v in parameters]
+        try:
+            self._writing.execute(said, values)
+            return
+        except psycopg.Error as error:
+            if not _broken(self._writing, error):
+                raise self._failed(error) from None
+        self._writing = self._reconnect(self._writing)
+        try:
+            self._writing.execute(said, values)
         except psycopg.Error as error:
             raise self._failed(error) from None
 

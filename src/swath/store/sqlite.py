@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swath.errors import StoreError
-from swath.store.base import CallRow, RunRow, columns, table
+from swath.store.base import CallRow, PromptRow, PromptUse, RunRow, columns, table
 from swath.store.grouped import Batch, GroupedStore
 
 PATIENCE = 30.0  # seconds to wait for another process to let go of the file
@@ -30,7 +30,10 @@ _SCHEMA = (
     table("calls", CallRow, _TYPES),
     "CREATE INDEX IF NOT EXISTS calls_by_run ON calls (run)",
     table("runs", RunRow, _TYPES, ", PRIMARY KEY (id)"),
+    table("prompts", PromptRow, _TYPES, ", PRIMARY KEY (name, id), UNIQUE (name, version)"),
+    table("prompt_uses", PromptUse, _TYPES, ", PRIMARY KEY (run, label, prompt, name)"),
 )
+_ROWS = {"calls": CallRow, "runs": RunRow, "prompts": PromptRow, "prompt_uses": PromptUse}
 
 
 def _insert(name: str, names: Iterable[str]) -> str:
@@ -89,7 +92,7 @@ class SqliteStore(GroupedStore):
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
             db.execute(statement)
-        for name, row in (("calls", CallRow), ("runs", RunRow)):  # made by an older version
+        for name, row in _ROWS.items():  # made by an older version
             have = {info[1] for info in db.execute(f"PRAGMA table_info({name})")}
             for column, kind in columns(row).items():
                 if column not in have:
@@ -125,6 +128,13 @@ class SqliteStore(GroupedStore):
             if db.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     db.rollback()
+
+    def _change(self, sql: str, parameters: Sequence[Any]) -> None:
+        try:
+            with self._writing as db:  # commits, or rolls back
+                db.execute(sql, parameters)
+        except sqlite3.Error as error:
+            raise self._failed(error) from None
 
     def _failed(self, error: sqlite3.Error) -> StoreError:
         return StoreError(
