@@ -29,7 +29,12 @@ if TYPE_CHECKING:
     from swath.errors import SwathError as SwathError
     from swath.errors import UnknownModel as UnknownModel
     from swath.errors import WeightsError as WeightsError
+    from swath.evals.prompts.history import prompt as prompt
+    from swath.evals.prompts.history import prompts as prompts
+    from swath.evals.prompts.prompt import Prompt as Prompt
     from swath.frames import Frame as Frame
+    from swath.frames.ledger import calls as calls
+    from swath.frames.ledger import runs as runs
     from swath.frames.readers import frame as frame
     from swath.frames.readers import read_csv as read_csv
     from swath.frames.readers import read_ipc as read_ipc
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from swath.operators import extract as extract
     from swath.operators import map as map
     from swath.operators import predicate as predicate
+    from swath.operators import sentiment as sentiment
     from swath.session import Session as Session
 
 _HOMES = {
@@ -67,7 +73,10 @@ _HOMES = {
         "UnknownModel",
         "WeightsError",
     ),
+    "swath.evals.prompts.history": ("prompt", "prompts"),
+    "swath.evals.prompts.prompt": ("Prompt",),
     "swath.frames": ("Frame",),
+    "swath.frames.ledger": ("calls", "runs"),
     "swath.frames.readers": (
         "frame",
         "read_csv",
@@ -77,7 +86,7 @@ _HOMES = {
         "read_parquet",
     ),
     "swath.messages": ("Chunk", "Completion", "Message", "Request", "Tool", "Usage"),
-    "swath.operators": ("Quote", "classify", "extract", "map", "predicate"),
+    "swath.operators": ("Quote", "classify", "extract", "map", "predicate", "sentiment"),
     "swath.session": ("Session",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -313,7 +313,7 @@ def _names(model: str | Sequence[str]) -> tuple[str, ...]:
 
 def _messages(prompt: Prompt) -> tuple[Message, ...]:
     if isinstance(prompt, str):
-        return (Message("user", prompt),)
+        return (Message("user", str(prompt)),)  # an `sw.Prompt` is more than a str
     try:
         return tuple(m if isinstance(m, Message) else Message(**m) for m in prompt)
     except TypeError:

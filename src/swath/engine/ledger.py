@@ -6,10 +6,13 @@ import time
 
 import msgspec
 
+from swath.catalog.model import Model
 from swath.engine.call import Call, Next
 from swath.errors import ProviderError, SwathError
-from swath.messages import AnyReply
+from swath.messages import AnyReply, Usage
 from swath.store.base import CallRow, Store
+
+NEARLY_FULL = 0.9  # of a window: worth a note
 
 
 class Ledger:
@@ -17,10 +20,16 @@ class Ledger:
         self._store = store
 
     async def __call__(self, inner: Next, call: Call) -> AnyReply:
-        status, error, cached, model_id = "cancelled", "", False, ""
+        status, error, cached, model_id, share = "cancelled", "", False, "", 0.0
         try:
             reply = await inner(call)
             status, cached, model_id = "ok", reply.cached, reply.model_id
+            share = _share(call.model, reply.usage)
+            call.run.metrics.window_share = max(call.run.metrics.window_share, share)
+            if share > NEARLY_FULL:
+                call.run.note(
+                    f"answers over {NEARLY_FULL:.0%} of the window of '{call.model.alias}'"
+                )
             if call.notes and not cached:
                 reply = msgspec.structs.replace(reply, notes=(*reply.notes, *call.notes))
             for note in () if cached else reply.notes:
@@ -42,10 +51,12 @@ class Ledger:
                 failed=int(status not in ("ok", "cancelled")),
             )
             if called or cached or status != "cancelled":
-                self._store.log_call(self._row(call, status, error, cached, model_id))
+                self._store.log_call(self._row(call, status, error, cached, model_id, share))
 
     @staticmethod
-    def _row(call: Call, status: str, error: str, cached: bool, model_id: str) -> CallRow:
+    def _row(
+        call: Call, status: str, error: str, cached: bool, model_id: str, share: float
+    ) -> CallRow:
         total = time.perf_counter() - call.started
         return CallRow(
             run=call.run.id,
@@ -69,4 +80,12 @@ class Ledger:
             provider_ms=call.provider_time * 1e3,
             ttft_ms=call.ttft * 1e3,
             hash=call.key.hex(),
+            window_share=share,
         )
+
+
+def _share(model: Model, usage: Usage) -> float:
+    """How much of its window the answered question took, prompt and completion."""
+    if not model.context_window:
+        return 0.0
+    return (usage.input_tokens + usage.output_tokens) / model.context_window

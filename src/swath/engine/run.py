@@ -20,7 +20,8 @@ class Metrics(msgspec.Struct):
 
     `calls` are questions that reached a provider and were answered or failed there; `cached` were
     answered from the store; `retries` are the additional tries. Tokens and dollars include those
-    of failed tries that the provider charged for. `seconds` is wall time.
+    of failed tries that the provider charged for. `seconds` is wall time. `window_share` is how
+    much of its model's context window the fullest call took: how near to the limit the rows came.
     """
 
     rows: int = 0
@@ -34,6 +35,7 @@ class Metrics(msgspec.Struct):
     output_tokens: int = 0
     cost_usd: float = 0.0
     seconds: float = 0.0
+    window_share: float = 0.0
 
 
 class ModelMetrics(msgspec.Struct):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 if TYPE_CHECKING:
     from swath.evals.stats import Decision, Estimate
+    from swath.session import Session
 
 BY_MODEL = pl.Schema(
     {
@@ -60,6 +63,7 @@ ITEMS = pl.Schema(
     {
         "item_id": pl.String(),
         "row": pl.Int64(),
+        "cluster": pl.String(),
         "instruction": pl.String(),
         "input": pl.String(),
         "answer_a": pl.String(),
@@ -70,7 +74,8 @@ ITEMS = pl.Schema(
     }
 )
 """One line a pair of answers to one row: `row` is its place in `table`, `item_id` is made of the
-row's content and the two models. Answers are text, nested ones JSON. Pairs in which an answer is
+row's content, the answers and the two models, `cluster` of the row's content alone: it is the unit
+of evidence, so that several pairs of one row, and rows that are equal, count once. Answers are text, nested ones JSON. Pairs in which an answer is
 missing are left out; equal answers are in, and are ties without a call."""
 
 VERDICTS = pl.Schema(
@@ -143,7 +148,7 @@ class JudgeTrust:
     usable: bool | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False, eq=False)
 class Comparison:
     """The same operator by several models over the same rows, side by side.
 

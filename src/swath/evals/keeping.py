@@ -71,9 +71,7 @@ def save(comparison: Comparison, path: str | os.PathLike[str] | None) -> Path:
 
 
 def load(path: str | os.PathLike[str], session: Session | None) -> Comparison:
-    folder = Path(path).expanduser()
-    if not (folder / FACTS).is_file():
-        folder = _by_id(os.fspath(path), session)
+    folder = find(path, _config(session))
     try:
         facts: dict[str, Any] = json.loads((folder / FACTS).read_text("utf-8"))
         tables = {
@@ -116,16 +114,14 @@ def known(config: Config) -> list[Path]:
     return sorted(found, key=lambda folder: (folder / FACTS).stat().st_mtime, reverse=True)
 
 
-def _by_id(name: str, session: Session | None) -> Path:
-    if session is not None:
-        config = session.config
-    else:
-        from swath.config import load as config_of
-        from swath.session import _open
-
-        config = _open[-1].config if _open else config_of()
+def find(path: str | os.PathLike[str], config: Config) -> Path:
+    """The folder of a comparison: `path` itself, or the one beside the store whose id begins so.
+    Raises InputError."""
+    name, folder = os.fspath(path), Path(path).expanduser()
+    if (folder / FACTS).is_file():
+        return folder
     folders = known(config)
-    matches = [f for f in folders if f.name.startswith(name)] if "/" not in name and name else []
+    matches = [f for f in folders if f.name.startswith(name)] if name else []
     if len(matches) == 1:
         return matches[0]
     if matches:
@@ -139,3 +135,13 @@ def _by_id(name: str, session: Session | None) -> Path:
         if folders
         else "Make one: swath compare data.csv …, or sw.compare(…).save().",
     )
+
+
+def _config(session: Session | None) -> Config:
+    """The session's, the current one's, or that of the nearest swath.toml."""
+    from swath.config import load as nearest
+    from swath.session import _open
+
+    if session is None and not _open:
+        return nearest()
+    return (session or _open[-1]).config

@@ -24,6 +24,7 @@ from swath.messages import Completion, Request
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
+    from swath.catalog.model import Model
     from swath.frames.explanation import Explanation
     from swath.session import Session
 
@@ -33,7 +34,8 @@ HALF = 0.5
 
 
 class Estimator:
-    """Walks one optimized plan. Polars runs in the caller's thread, the engine on its loop."""
+    """Walks one optimized plan, and is the `Sizes` of its operators. Polars runs in the caller's
+    thread, the engine on its loop."""
 
     def __init__(self, session: Session | None) -> None:
         self._session = session
@@ -47,6 +49,16 @@ class Estimator:
     def session(self) -> Session:
         assert self._session is not None  # plans that ask no model have none
         return self._session
+
+    @property
+    def default(self) -> str:
+        return self.session.models.default
+
+    def model(self, alias: str) -> Model:
+        return self.session.models[alias]
+
+    def tokens(self, request: Request) -> float:
+        return self.session.engine.estimate(request).input_tokens
 
     def walk(self, plan: Plan) -> tuple[pl.DataFrame, float]:
         """The sample at the plan's end, and how many rows it stands for."""
@@ -218,7 +230,7 @@ class Estimator:
                 except Invalid:
                     pass
             missing += 1
-            for question, count in operator.questions(request):
+            for question, count in operator.questions(request, self):
                 loads.setdefault(question.model, ModelLoad()).calls += count
         for model, load in loads.items():
             mean = measured.get(model, ModelLoad(1.0))
@@ -254,9 +266,10 @@ class Estimator:
         asked = [r for r, reply in zip(distinct, found, strict=True) if reply is None] or distinct
         step = -(-len(asked) // MEASURED) if asked else 1
         sums: dict[str, ModelLoad] = {}
-        asks = operator.questions if operator is not None else lambda one: [(one, 1.0)]
         for request in asked[::step]:
-            for question, count in asks(request):
+            for question, count in (
+                operator.questions(request, self) if operator is not None else [(request, 1.0)]
+            ):
                 one = engine.estimate(question, name)
                 load = sums.setdefault(question.model, ModelLoad())
                 load.calls += count

@@ -14,6 +14,7 @@ import polars as pl
 from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
+from swath.evals.prompts.history import record
 from swath.frames.flows import plain, reading_error
 from swath.frames.optimize import Done, optimize
 from swath.frames.plan import Plan, Step
@@ -70,10 +71,11 @@ class FrameRun:
 
     def __repr__(self) -> str:
         m = self.metrics
+        fullest = f", fullest call {m.window_share:.0%} of its window" if m.window_share else ""
         return (
             f"FrameRun({self.status}: {m.rows:,} rows, {m.failed:,} failed, {m.calls:,} calls, "
             f"{m.cached:,} from the store, {m.input_tokens:,} tokens in, {m.output_tokens:,} out, "
-            f"${m.cost_usd:.4f}, {m.seconds:.1f} s)"
+            f"${m.cost_usd:.4f}, {m.seconds:.1f} s{fullest})"
         )
 
     def _repr_html_(self) -> str:
@@ -121,6 +123,7 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
         status = "failed"
         session.engine.begin(run)
         try:
+            record(session.engine.store, run.id, plan.operators())
             spool = await execution.collect(optimized)
             await execution.settle()
             stopped = execution.stopped

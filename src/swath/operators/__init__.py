@@ -22,9 +22,10 @@ if TYPE_CHECKING:
     from swath.operators.extract import extract as extract
     from swath.operators.map import map as map
     from swath.operators.predicate import predicate as predicate
+    from swath.operators.sentiment import sentiment as sentiment
 
-__all__ = ["Quote", "classify", "extract", "map", "predicate"]
-_FUNCTIONS = frozenset({"classify", "extract", "map", "predicate"})
+__all__ = ["Quote", "classify", "extract", "map", "predicate", "sentiment"]
+_FUNCTIONS = frozenset({"classify", "extract", "map", "predicate", "sentiment"})
 
 
 class _Functions(ModuleType):

@@ -27,8 +27,8 @@ class Stopped(Exception):
     whole; what is already under way is answered all the same."""
 
 
-class Ask(Protocol):
-    """Bounds what is in flight, counts it, and stops with the run: gather as many as you like."""
+class Sizes(Protocol):
+    """What can be told without asking."""
 
     @property
     def default(self) -> str:
@@ -40,8 +40,12 @@ class Ask(Protocol):
         ...
 
     def tokens(self, request: Request) -> float:
-        """Input tokens that `request` would take, as far as can be told without asking."""
+        """Input tokens that `request` would take, about."""
         ...
+
+
+class Ask(Sizes, Protocol):
+    """Bounds what is in flight, counts it, and stops with the run: gather as many as you like."""
 
     def note(self, text: str, times: int = 1) -> None:
         """For the run's notes: what was done differently from what was asked. No prompt text."""

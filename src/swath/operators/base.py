@@ -19,8 +19,9 @@ from typing import Any, ClassVar, NoReturn, Self
 import polars as pl
 
 from swath.errors import InputError
-from swath.messages import Completion, Request
-from swath.operators.asking import Ask, Check
+from swath.messages import Completion, Message, Request
+from swath.operators.asking import Ask, Check, Sizes
+from swath.operators.long import checked, pieces_of, read
 from swath.operators.template import Template, as_text, missing, path
 
 ModelChoice = str | Sequence[str] | pl.Expr | None
@@ -36,7 +37,7 @@ class Operator(ABC):
 
     kind: ClassVar[str]
 
-    single: ClassVar[bool] = True
+    single: bool = True
     """Whether the answer to `ask` is the cell. Then many are looked up in the store at once."""
 
     sample: int = 0
@@ -50,8 +51,14 @@ class Operator(ABC):
         model: ModelChoice,
         temperature: float | None,
         max_tokens: int | None,
+        shots: tuple[Message, ...] = (),
+        long: str = "refuse",
     ) -> None:
         self.text = _readable(text)
+        self.shots = shots
+        self.long = checked(long, self.text)
+        if self.long != "refuse":
+            self.single = False
         self.model, self.fallback = as_choice(model)
         self.temperature = temperature
         self.max_tokens = max_tokens
@@ -89,15 +96,26 @@ class Operator(ABC):
     async def answer(self, ask: Ask, request: Request) -> Any:
         """The cell of a row, where `single` is False: as many questions as it takes, of which
         `request` (made by `ask`) is the first. Raises ProviderError or Invalid: the row failed."""
-        return self.value(await ask(request, self.check))
+        if self.long != "refuse":
+            return await read(self, ask, request)
+        return self.value(await ask(request, self.check, self.fallback))
+
+    async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:
+        """One cell of those of a long text's pieces, in order."""
+        raise InputError(
+            f"{self.describe()} has no way to combine the answers to pieces of a text.",
+            hint="Use long='truncate', or a model with a longer window.",
+        )
 
     async def prepare(self, ask: Ask, sample: pl.DataFrame, rows: int) -> Operator:
         """The operator that goes on, after a look at `sample`, drawn from `rows` rows."""
         return self
 
-    def questions(self, request: Request) -> list[tuple[Request, float]]:
+    def questions(self, request: Request, sizes: Sizes) -> list[tuple[Request, float]]:
         """For `explain`: all that a row's first question leads to, and how many of each are to be
         expected."""
+        if self.long != "refuse":
+            return [(piece, 1.0) for piece in pieces_of(self, sizes, request)]
         return [(request, 1.0)]
 
     def with_model(self, model: ModelChoice) -> Self:
@@ -189,6 +207,8 @@ class Operator(ABC):
             self.fallback,
             self.temperature,
             self.max_tokens,
+            self.shots,
+            self.long,
             self.settings,
         )
 

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from enum import Enum
 from functools import cached_property
 from typing import Any, Literal, get_args, get_origin
 
+import msgspec
 import polars as pl
 
 from swath.engine.shape import conforming, read_json, read_label
 from swath.errors import InputError
 from swath.messages import Completion, Message, Request, Schema
-from swath.operators.base import Check, ModelChoice, Operator
+from swath.operators.base import Ask, Check, ModelChoice, Operator
+from swath.operators.examples import Examples, as_label, shots
+from swath.operators.long import Long
 from swath.operators.prompts import labels as label_lines
 
 _SCORED = pl.Struct({"label": pl.String(), "score": pl.Float64()})
@@ -77,7 +80,7 @@ class Classify(Operator):
     def ask(self, text: str, model: str) -> Request:
         return Request(
             model=model,
-            messages=(self.system, Message("user", text)),
+            messages=(self.system, *self.shots, Message("user", text)),
             schema=self.schema if self.multi else None,
             choices=() if self.multi else self._choices,
             source=text,
@@ -107,6 +110,20 @@ class Classify(Operator):
             return label
         return {"label": label, "score": completion.scores.get(label)}
 
+    async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:
+        if self.multi:
+            found = {label for labels in values for label in labels}
+            return [label for label in self._choices if label in found]
+        if not self.scores:
+            return max(dict.fromkeys(values), key=values.count)
+        weights: dict[str, float] = {}
+        for value in values:
+            weight = 1.0 if value["score"] is None else value["score"]
+            weights[value["label"]] = weights.get(value["label"], 0.0) + weight
+        label = max(weights, key=lambda name: weights[name])
+        known = all(value["score"] is not None for value in values)
+        return {"label": label, "score": weights[label] / len(values) if known else None}
+
     def describe(self) -> str:
         return f"classify({self._text_name()}, {len(self.labels)} labels)"
 
@@ -119,6 +136,8 @@ def classify(
     scores: bool = False,
     model: ModelChoice = None,
     instructions: str | None = None,
+    examples: Examples = None,
+    long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
 ) -> Classify:
@@ -126,15 +145,22 @@ def classify(
 
     `labels`: a list, a mapping from label to what it means, an Enum, or a Literal. `multi` gives
     every label that fits (a list column); `scores` a struct of the label and its probability (null
-    where the model does not tell). Null and blank texts give null without a call.
+    where the model does not tell). Null and blank texts give null without a call. `examples` are
+    pairs of a text and its label (with `multi`: its list of labels). `long` says what becomes of a
+    text over the model's window: "refuse", "truncate", or "chunk" (the label of most of its pieces;
+    with `multi` every label of any).
 
         sw.classify("text", {"fraud": "a payment the customer did not make", "other": ""})
     """
     if multi and scores:
         raise InputError("scores are not known for several labels.", hint="Leave out one of both.")
+    described = _described(labels)
+    write = _many(tuple(described)) if multi else as_label(tuple(described))
     return Classify(
         text,
-        _described(labels),
+        described,
+        shots=shots(examples, write),
+        long=long,
         multi=multi,
         scores=scores,
         instructions=instructions,
@@ -142,6 +168,18 @@ def classify(
         max_tokens=max_tokens,
         temperature=temperature,
     )
+
+
+def _many(labels: tuple[str, ...]) -> Callable[[Any], str]:
+    """Examples of several labels, as the schema wants them said."""
+    one = as_label(labels)
+
+    def write(answer: Any) -> str:
+        if isinstance(answer, str):
+            answer = [answer]
+        return msgspec.json.encode({"labels": [one(label) for label in answer]}).decode()
+
+    return write
 
 
 def _described(labels: Any) -> dict[str, str]:

@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from swath.messages import Completion, Message, Request
-from swath.operators.base import Check, ModelChoice, Operator
+from swath.operators.base import Ask, Check, ModelChoice, Operator
 from swath.operators.dtypes import column_of
+from swath.operators.examples import Examples, as_json, shots
+from swath.operators.long import Long, merged
 from swath.operators.prompts import fields
 from swath.operators.schema import Shape, shape_of
 
@@ -42,7 +44,7 @@ class Extract(Operator):
     def ask(self, text: str, model: str) -> Request:
         return Request(
             model=model,
-            messages=(self.system, Message("user", text)),
+            messages=(self.system, *self.shots, Message("user", text)),
             schema=self.shape.schema,
             source=text,
             temperature=self.temperature,
@@ -59,6 +61,9 @@ class Extract(Operator):
             value = self.shape.check(completion.text)
         return self._convert(value) if self._convert else value
 
+    async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:
+        return merged(values)
+
     def describe(self) -> str:
         return f"extract({self._text_name()}, {self.shape.schema.name})"
 
@@ -69,6 +74,8 @@ def extract(
     *,
     model: ModelChoice = None,
     instructions: str | None = None,
+    examples: Examples = None,
+    long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
 ) -> Extract:
@@ -77,13 +84,19 @@ def extract(
     `schema`: a Pydantic model (its validators count, its field descriptions go into the prompt), a
     dataclass, a TypedDict, `list[Model]` for a list column, or a JSON Schema. A field typed
     `sw.Quote` holds words of the text itself. Null and blank texts give null without a call.
+    `examples` are pairs of a text and its answer. `long` says what becomes of a text over the
+    model's window: "refuse", "truncate", or "chunk" (lists found in its pieces are joined, of other
+    fields the first that is there counts).
 
         sw.extract("speech", Argument, model="fast")
     """
+    shape = shape_of(schema)
     return Extract(
         text,
-        shape_of(schema),
+        shape,
         instructions,
+        shots=shots(examples, as_json(shape)),
+        long=long,
         model=model,
         max_tokens=max_tokens,
         temperature=temperature,

@@ -9,8 +9,10 @@ from typing import Any
 import polars as pl
 
 from swath.messages import Completion, Message, Request
-from swath.operators.base import Check, ModelChoice, Operator
+from swath.operators.base import Ask, Check, ModelChoice, Operator
 from swath.operators.dtypes import column_of
+from swath.operators.examples import Examples, as_json, as_text, shots
+from swath.operators.long import Long, merged
 from swath.operators.prompts import fields
 from swath.operators.schema import Shape, shape_of
 from swath.operators.template import Template
@@ -47,7 +49,7 @@ class Map(Operator):
     def ask(self, text: str, model: str) -> Request:
         return Request(
             model=model,
-            messages=(*self.system, Message("user", text)),
+            messages=(*self.system, *self.shots, Message("user", text)),
             schema=self.shape.schema if self.shape else None,
             source=(self._template.filling(text) or text) if self.shape else None,
             temperature=self.temperature,
@@ -66,6 +68,9 @@ class Map(Operator):
             value = self.shape.check(completion.text)
         return self._convert(value) if self._convert else value
 
+    async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:
+        return merged(values) if self.shape else "\n\n".join(values)
+
 
 def map(
     template: str,
@@ -73,6 +78,8 @@ def map(
     response: Any = None,
     model: ModelChoice = None,
     instructions: str | None = None,
+    examples: Examples = None,
+    long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
 ) -> Map:
@@ -80,14 +87,22 @@ def map(
 
     Text, or with `response` (a Pydantic model, a JSON Schema, …) a typed column. A row in which a
     named column is null, or all are blank, gives null without a call. `{{` is a plain brace;
-    `{column.field}` goes into a struct.
+    `{column.field}` goes into a struct. `examples` are pairs of a text (or a dict of columns) and
+    its answer. `long` says what becomes of a text over the model's window: "refuse", "truncate", or
+    "chunk" (the answers to its pieces, joined; `sw.summarize` makes one of them).
 
         sw.map("Answer this customer in two sentences: {text}", model="strong")
     """
+    if response is None:  # an `sw.Prompt` may bring both
+        response = getattr(template, "schema", None)
+    parsed = Template(template)
+    shape = None if response is None else shape_of(response)
     return Map(
-        Template(template),
-        None if response is None else shape_of(response),
-        instructions,
+        parsed,
+        shape,
+        instructions or getattr(template, "instructions", None),
+        shots=shots(examples, as_json(shape) if shape else as_text, parsed),
+        long=long,
         model=model,
         max_tokens=max_tokens,
         temperature=temperature,

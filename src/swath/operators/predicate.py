@@ -8,8 +8,11 @@ from typing import Any
 import polars as pl
 
 from swath.engine.shape import read_label
+from swath.errors import InputError
 from swath.messages import Completion, Message, Request
-from swath.operators.base import ModelChoice, Operator
+from swath.operators.base import Ask, ModelChoice, Operator
+from swath.operators.examples import Examples, shots
+from swath.operators.long import Long
 from swath.operators.template import Template
 
 _CHOICES = ("yes", "no")
@@ -38,7 +41,7 @@ class Predicate(Operator):
     def ask(self, text: str, model: str) -> Request:
         return Request(
             model=model,
-            messages=(self._system, Message("user", text)),
+            messages=(self._system, *self.shots, Message("user", text)),
             choices=_CHOICES,
             source=self._template.filling(text),
             temperature=self.temperature,
@@ -49,23 +52,41 @@ class Predicate(Operator):
         text = completion.text
         return (text if text in _CHOICES else read_label(text, _CHOICES)) == "yes"
 
+    async def combine(self, ask: Ask, request: Request, values: list[Any]) -> bool:
+        return any(values)
+
 
 def predicate(
     template: str,
     *,
     model: ModelChoice = None,
     instructions: str | None = None,
+    examples: Examples = None,
+    long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
 ) -> Predicate:
     """Whether the statement holds for the row: a Boolean column, or a condition for `filter`.
 
-    frame.filter(sw.predicate("The customer lost a card: {text}"))
+    `examples` are pairs of a text (or a dict of columns) and True or False. `long` says what
+    becomes of a text over the model's window: "refuse", "truncate", or "chunk" (it holds where it
+    holds for any piece).
+
+        frame.filter(sw.predicate("The customer lost a card: {text}"))
     """
+    parsed = Template(template)
     return Predicate(
-        Template(template),
-        instructions,
+        parsed,
+        instructions or getattr(template, "instructions", None),
+        shots=shots(examples, _said, parsed),
+        long=long,
         model=model,
         max_tokens=max_tokens,
         temperature=temperature,
     )
+
+
+def _said(answer: Any) -> str:
+    if not isinstance(answer, bool):
+        raise InputError("its answer is neither True nor False.", hint="Give (text, True).")
+    return "yes" if answer else "no"

@@ -5,7 +5,7 @@ A name is a column, or a path into a struct column (`{triage.summary}`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import polars as pl
@@ -35,6 +35,23 @@ class Template:
             return None
         before, after = self.parts
         return filled[len(before) : len(filled) - len(after)]
+
+    def filled(self, values: Any) -> str:
+        """The template with `values`: a dict of its columns, or a text where it names one."""
+        if isinstance(values, str) and len(self.names) == 1:
+            values = {self.names[0]: values}
+        if not isinstance(values, Mapping):
+            raise InputError(
+                "the template's columns need values.",
+                hint="Give a dict of: " + ", ".join(self.names) + ".",
+            )
+        lacking = [name for name in self.names if name not in values]
+        if lacking:
+            raise InputError(f"there is no value for '{lacking[0]}'.", hint=listing(values))
+        pieces = [self.parts[0]]
+        for name, after in zip(self.names, self.parts[1:], strict=True):
+            pieces += [str(values[name]), after]
+        return "".join(pieces)
 
     def expr(self, schema: pl.Schema) -> pl.Expr:
         """The filled text of each row: null where a column is null, or where all are blank."""

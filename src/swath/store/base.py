@@ -18,6 +18,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     `status` is "ok" or the error's kind; `wait_ms` is time spent on limits and budget, `backoff_ms`
     between tries, `provider_ms` in the provider's hands over all tries, `ttft_ms` to the first
     token (of a stream) or byte. `wanted` is the model asked first where another answered.
+    `window_share` is how much of the model's context window prompt and completion took (0 where
+    the window is not known).
     """
 
     run: str
@@ -41,10 +43,12 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     provider_ms: float
     ttft_ms: float
     hash: str
+    window_share: float = 0.0
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One run in the ledger; `status` is running, done, budget, interrupted or failed."""
+    """One run in the ledger; `status` is running, done, budget, interrupted or failed.
+    `window_share` is that of its fullest call."""
 
     id: str
     name: str
@@ -61,6 +65,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: int
     cost_usd: float
     seconds: float
+    window_share: float = 0.0
 
 
 class PromptRow(msgspec.Struct, frozen=True, kw_only=True):

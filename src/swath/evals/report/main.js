@@ -1,0 +1,6 @@
+drawHead();
+drawDecisions();
+drawTrust();
+drawModels();
+drawCharts();
+drawExplorer();
