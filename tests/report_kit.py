@@ -87,7 +87,15 @@ def comparison(
     items = _items(table, columns, models)
     verdicts, labels = _judged(items, models, dice)
     grades = [
-        (item["item_id"], item["row"], "judge", model, criterion, float(min(5, dice.randint(1, 4) + models.index(model) // 2)), WHY[0])
+        (
+            item["item_id"],
+            item["row"],
+            "judge",
+            model,
+            criterion,
+            float(min(5, dice.randint(1, 4) + models.index(model) // 2)),
+            WHY[0],
+        )
         for item in items
         for model in (item["model_a"],)
         for criterion in ("faithful", "complete")
@@ -110,7 +118,9 @@ def comparison(
         verdicts=pl.DataFrame(verdicts, schema=shapes.VERDICTS) if judge else None,
         scores=pl.DataFrame(grades, schema=shapes.SCORES, orient="row") if scores else None,
         trust=_trust(human) if judge else None,
-        decisions=tuple(_decision(a, b, verdicts) for a, b in combinations(models, 2)) if judge else (),
+        decisions=tuple(_decision(a, b, verdicts) for a, b in combinations(models, 2))
+        if judge
+        else (),
         human=pl.DataFrame(labels, schema=shapes.HUMAN, orient="row") if human else None,
         calibration=_calibration(models) if judge and human else None,
         judge_cost_usd=0.031 if judge else 0.0,
@@ -128,7 +138,12 @@ def _items(
             if None not in pair:
                 texts = [each if isinstance(each, str) else json.dumps(each) for each in pair]
                 items.append(
-                    {"item_id": f"i{row}-{a}-{b}", "row": row, "instruction": "Extract.", "input": "…"}
+                    {
+                        "item_id": f"i{row}-{a}-{b}",
+                        "row": row,
+                        "instruction": "Extract.",
+                        "input": "…",
+                    }
                     | {"answer_a": texts[0], "answer_b": texts[1], "model_a": a, "model_b": b}
                 )
     return items
@@ -147,7 +162,11 @@ def _judged(
                 said = None
             place = None if said in (None, "tie") else 1 + (said != order[0])
             best = item["model_a"] if said == "A" else item["model_b"]
-            why = "Both hold the same claim and reasons." if said == "tie" else f"The answer of {best} {dice.choice(WHY)}"
+            why = (
+                "Both hold the same claim and reasons."
+                if said == "tie"
+                else f"The answer of {best} {dice.choice(WHY)}"
+            )
             verdicts.append(
                 {"item_id": item["item_id"], "judge": "judge", "order": order, "verdict": said}
                 | {"picked_position": place, "model_a": item["model_a"], "model_b": item["model_b"]}
@@ -204,10 +223,20 @@ def _by_model(models: tuple[str, ...], rows: int, free: bool) -> pl.DataFrame:
         failed = len(range(9, rows, 10)) if place == 0 else 0
         cost = 0.0 if free else 0.00021 * 4**place
         lines.append(
-            {"model": model, "rows": rows, "ok": rows - failed, "failed": failed, "calls": rows + failed}
+            {
+                "model": model,
+                "rows": rows,
+                "ok": rows - failed,
+                "failed": failed,
+                "calls": rows + failed,
+            }
             | {"cached": rows // 5, "cost_usd": cost * rows, "cost_per_row_usd": cost}
             | {"latency_p50_ms": 420.0 + 510 * place, "latency_p95_ms": 900.0 + 1400 * place}
-            | {"ttft_p50_ms": 180.0 + 90 * place, "input_tokens": 412 * rows, "output_tokens": 88 * rows}
+            | {
+                "ttft_p50_ms": 180.0 + 90 * place,
+                "input_tokens": 412 * rows,
+                "output_tokens": 88 * rows,
+            }
             | {"schema_valid": 0.9 + 0.05 * min(place, 2)}
         )
     return pl.DataFrame(lines, schema=shapes.BY_MODEL)
@@ -227,7 +256,11 @@ def _agreement(models: tuple[str, ...], kind: str, rows: int) -> pl.DataFrame:
 
 
 def _calibration(models: tuple[str, ...]) -> pl.DataFrame:
-    lines = [("judge", 0.61, 0.52, 0.7, 45), ("labels", 0.57, 0.4, 0.74, 12), ("ppi", 0.59, 0.46, 0.72, 45)]
+    lines = [
+        ("judge", 0.61, 0.52, 0.7, 45),
+        ("labels", 0.57, 0.4, 0.74, 12),
+        ("ppi", 0.59, 0.46, 0.72, 45),
+    ]
     rows = [(*models[:2], *line) for line in lines]
     return pl.DataFrame(rows, schema=shapes.CALIBRATION, orient="row")
 

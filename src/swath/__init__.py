@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from swath.messages import Tool as Tool
     from swath.messages import Usage as Usage
     from swath.operators import Quote as Quote
+    from swath.operators import async_udf as async_udf
     from swath.operators import classify as classify
     from swath.operators import extract as extract
     from swath.operators import map as map
@@ -86,7 +87,15 @@ _HOMES = {
         "read_parquet",
     ),
     "swath.messages": ("Chunk", "Completion", "Message", "Request", "Tool", "Usage"),
-    "swath.operators": ("Quote", "classify", "extract", "map", "predicate", "sentiment"),
+    "swath.operators": (
+        "async_udf",
+        "Quote",
+        "classify",
+        "extract",
+        "map",
+        "predicate",
+        "sentiment",
+    ),
     "swath.session": ("Session",),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}

@@ -119,9 +119,7 @@ def compare(
     if source is None:
         raise typer.BadParameter("give IN, the table, or --show ID")
     if sum(given is not None for given in (extract, classify, prompt, statement)) != 1:
-        raise typer.BadParameter(
-            "give exactly one of --extract, --classify, --map and --predicate"
-        )
+        raise typer.BadParameter("give exactly one of --extract, --classify, --map and --predicate")
     if prompt is None and statement is None and column is None:
         raise typer.BadParameter("give --column, the column with the text")
     if models is None:
@@ -239,4 +237,3 @@ def _ready(session: Session, aliases: list[str]) -> None:
         ensure(session.models[alias])
     for alias in aliases:
         enrich._reach(session, [alias])
-

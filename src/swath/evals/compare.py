@@ -56,8 +56,7 @@ def compare(
 
         sw.compare(frame, sw.classify("text", ["card", "loan"]), ["fast", "strong"], judge="big")
     """
-    from swath.evals import stats as _stats  # noqa: F401  its extra is missed before money is spent
-    from swath.evals.verdict import concluded
+    from swath.evals.concluding import concluded  # a missing extra is told before money is spent
     from swath.session import current
 
     models = _models(models)
@@ -108,11 +107,12 @@ def compare(
             "reference": reference,
             "judge": None if chosen is None else list(chosen.models(session.models.default)),
             "mode": None if chosen is None else chosen.mode,
+            "contestants": _contestants(chosen, models, session),
         },
     )
     if chosen is not None:
         made = judged(made, operator, chosen, purse, session, progress)
-        made = concluded(made, session)
+        made = concluded(made)
     return made if human is None else made.with_human(human)
 
 
@@ -218,6 +218,21 @@ def _twins(models: Sequence[str], session: Session) -> list[str]:
             notes.append(f"'{found[key]}' and '{alias}' are the same model ({model.id})")
         found.setdefault(key, alias)
     return notes
+
+
+def _contestants(judge: Judge | None, models: Sequence[str], session: Session) -> dict[str, str]:
+    """The judges that are compared too, each with the alias of its own answers: by alias, or by
+    provider and model id under another."""
+    if judge is None:
+        return {}
+    own = {(session.models[m].provider, session.models[m].id): m for m in reversed(models)}
+    found = {}
+    for name in judge.models(session.models.default):
+        model = session.models[name]
+        alias = name if name in models else own.get((model.provider, model.id))
+        if alias is not None:
+            found[name] = alias
+    return found
 
 
 def _notes(ran: Contest) -> list[str]:

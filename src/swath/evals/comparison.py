@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 if TYPE_CHECKING:
-    from swath.evals.stats import Decision, Estimate
+    from swath.evals.stats.decide import Decision
+    from swath.evals.stats.estimate import Estimate
     from swath.session import Session
 
 BY_MODEL = pl.Schema(
@@ -74,9 +75,10 @@ ITEMS = pl.Schema(
     }
 )
 """One line a pair of answers to one row: `row` is its place in `table`, `item_id` is made of the
-row's content, the answers and the two models, `cluster` of the row's content alone: it is the unit
-of evidence, so that several pairs of one row, and rows that are equal, count once. Answers are text, nested ones JSON. Pairs in which an answer is
-missing are left out; equal answers are in, and are ties without a call."""
+row's content, the answers and the two models. `cluster` is made of the row's content alone: it is
+the unit of evidence, so that several pairs of one row, and rows that are equal, count once. Answers
+are text, nested ones JSON. Pairs in which an answer is missing are left out; equal answers are in,
+and are ties without a call."""
 
 VERDICTS = pl.Schema(
     {
@@ -219,7 +221,7 @@ class Comparison:
         The judge is held against them (`trust`, `judges`), and win rates are given by labels
         alone and by prediction-powered inference (`calibration`), which `decisions` then follow.
         The labelled pairs must be a random sample of `items`. Raises InputError."""
-        from swath.evals.calibrate import with_human
+        from swath.evals.concluding import with_human
 
         return with_human(self, labels)
 
@@ -229,7 +231,7 @@ class Comparison:
         """One self-contained HTML file that opens offline. Needs `swath[evals]`."""
         from swath.evals.report import write
 
-        return write(self, path)
+        return Path(write(self, Path(path)))
 
     def charts(self) -> dict[str, Any]:
         """The report's charts by name, as Altair charts for a notebook. Needs `swath[evals]`."""

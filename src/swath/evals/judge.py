@@ -186,7 +186,8 @@ def judge(
     )
     text = Template(task) if "{" in task else task
     if graded:
-        return made.grading(text, *named.values(), model, reference=reference)
+        (answer,) = named.values()
+        return made.grading(text, answer, model, reference=reference)
     first, second = named.values()
     one = made.pairing(text, first, second, model, reference=reference, names=tuple(named))
     return one if orders == "one" else PairedBothWays.of(one)

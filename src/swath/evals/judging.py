@@ -15,6 +15,7 @@ from swath.engine.shape import Invalid
 from swath.errors import ProviderError
 from swath.evals import judge_prompts as prompts
 from swath.messages import Completion, Message, Request, Schema
+from swath.operators.asking import Sizes
 from swath.operators.base import Ask, Check, Operator
 from swath.operators.template import Template, path
 
@@ -171,7 +172,7 @@ class PairedBothWays(Paired):
     def dtype(self) -> pl.DataType:
         return pl.Struct({**_VERDICT, "orders": pl.List(pl.String())})
 
-    def questions(self, request: Request) -> list[tuple[Request, float]]:
+    def questions(self, request: Request, sizes: Sizes) -> list[tuple[Request, float]]:
         return [(request, 1.0), (self._turned(request), 1.0)]
 
     def _turned(self, request: Request) -> Request:

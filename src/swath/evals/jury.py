@@ -198,12 +198,8 @@ def _filled(items: pl.DataFrame) -> pl.DataFrame:
 
 def _ordered(items: pl.DataFrame, judge: Judge) -> pl.DataFrame:
     """A line an item and order, with `first` and `second` as they will stand."""
-    ab = items.with_columns(
-        order=pl.lit("AB"), first=pl.col("answer_a"), second=pl.col("answer_b")
-    )
-    ba = items.with_columns(
-        order=pl.lit("BA"), first=pl.col("answer_b"), second=pl.col("answer_a")
-    )
+    ab = items.with_columns(order=pl.lit("AB"), first=pl.col("answer_a"), second=pl.col("answer_b"))
+    ba = items.with_columns(order=pl.lit("BA"), first=pl.col("answer_b"), second=pl.col("answer_a"))
     if judge.orders == "both":
         return pl.concat([ab, ba])
     # By the item's own content: the same in every run, and half of them either way.

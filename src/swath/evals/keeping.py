@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from dataclasses import asdict, fields
 from pathlib import Path
@@ -60,7 +61,7 @@ def save(comparison: Comparison, path: str | os.PathLike[str] | None) -> Path:
                 table.write_parquet(folder / f"{name}.parquet")
             else:
                 (folder / f"{name}.parquet").unlink(missing_ok=True)
-        text = json.dumps({"format": FORMAT, **facts}, indent=2, ensure_ascii=False)
+        text = json.dumps({"format": FORMAT, **_finite(facts)}, indent=2, ensure_ascii=False)
         (folder / FACTS).write_text(text + "\n", "utf-8")  # last: with it the folder is whole
     except OSError as error:
         raise OutputError(
@@ -88,7 +89,8 @@ def load(path: str | os.PathLike[str], session: Session | None) -> Comparison:
 
 
 def _read(facts: dict[str, Any], tables: dict[str, pl.DataFrame]) -> Comparison:
-    from swath.evals.stats import Decision, Estimate
+    from swath.evals.stats.decide import Decision
+    from swath.evals.stats.estimate import Estimate
 
     if facts.pop("format") != FORMAT:
         raise ValueError("it is of another format")
@@ -102,10 +104,24 @@ def _read(facts: dict[str, Any], tables: dict[str, pl.DataFrame]) -> Comparison:
     facts["trust"] = None if facts["trust"] is None else trust(facts["trust"])
     facts["judges"] = tuple(map(trust, facts["judges"]))
     facts["decisions"] = tuple(
-        Decision(**{**given, "win_rate": Estimate(**given["win_rate"])})
+        Decision(**{**given, "win_rate": Estimate(**_rate(given["win_rate"]))})
         for given in facts["decisions"]
     )
-    return Comparison(**facts, **tables)
+    held: dict[str, Any] = {**facts, **tables}
+    return Comparison(**held)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN: the rate of no rows at all is null there."""
+    if isinstance(value, dict):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _rate(given: dict[str, Any]) -> dict[str, Any]:
+    return {name: math.nan if value is None else value for name, value in given.items()}
 
 
 def known(config: Config) -> list[Path]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -93,7 +93,11 @@ def read(labels: Any) -> pl.DataFrame:
     """HUMAN from a table, or a parquet, csv or jsonl file. Raises InputError."""
     if isinstance(labels, str | os.PathLike):
         path = Path(labels)
-        readers = {".parquet": pl.read_parquet, ".csv": pl.read_csv, ".jsonl": pl.read_ndjson}
+        readers: dict[str, Callable[[Path], pl.DataFrame]] = {
+            ".parquet": pl.read_parquet,
+            ".csv": pl.read_csv,
+            ".jsonl": pl.read_ndjson,
+        }
         reader = readers.get(path.suffix.lower())
         if reader is None:
             raise InputError(
@@ -117,7 +121,7 @@ def read(labels: Any) -> pl.DataFrame:
             )
     if "annotator" not in table.columns:
         table = table.with_columns(annotator=pl.lit(""))
-    table = table.select(pl.col(name).cast(pl.String) for name in HUMAN)
+    table = table.select([pl.col(column).cast(pl.String) for column in HUMAN])
     wrong = table.filter(~pl.col("label").is_in(LABELS) & pl.col("label").is_not_null())
     if wrong.height:
         raise InputError(

@@ -48,6 +48,27 @@ def agreement(table: pl.DataFrame, columns: Mapping[str, str], operator: Operato
     return pl.DataFrame(rows, schema=AGREEMENT)
 
 
+def likeness(
+    answers: Sequence[Any], right: Sequence[Any], operator: Operator
+) -> list[float | None]:
+    """How like the right answer each answer is, from 0 to 1: by sets or words where the type has
+    such a measure, else equal or not; a struct by the mean over its fields. None where either is
+    missing."""
+    fields = [
+        (name, next((m for m in ("set_f1", "token_overlap") if m in measures), "exact"))
+        for name, measures in _fields("", operator.dtype, _labels(operator))
+        if name or not isinstance(operator.dtype, pl.Struct)
+    ]
+    out: list[float | None] = []
+    for x, y in zip(answers, right, strict=True):
+        if not _both(x, y):
+            out.append(None)
+            continue
+        pairs = [(_at(x, name), _at(y, name), measure) for name, measure in fields]
+        out.append(sum(_MEASURES[m]([a], [b]) or 0.0 for a, b, m in pairs) / len(pairs))
+    return out
+
+
 def differing(comparison: Comparison) -> pl.DataFrame:
     """Rows on which the answers are not all the same; a missing answer is no opinion."""
     columns = list(comparison.columns.values())
@@ -125,7 +146,8 @@ def _at(value: Any, name: str) -> Any:
 
 
 def _exact(xs: Sequence[Any], ys: Sequence[Any]) -> float:
-    return sum(x == y for x, y in zip(xs, ys, strict=True)) / len(xs)
+    same: list[bool] = [x == y for x, y in zip(xs, ys, strict=True)]
+    return sum(same) / len(same)
 
 
 def _kappa(xs: Sequence[Any], ys: Sequence[Any]) -> float | None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from swath.evals.attribution import Attribution
 from swath.evals.comparison import Comparison, JudgeTrust
 from swath.frames.explanation import dollars
 
@@ -28,6 +29,39 @@ def shown(comparison: Comparison) -> str:
         _notes(comparison.notes),
     ]
     return "\n\n".join(part for part in parts if part)
+
+
+def attribution(made: Attribution) -> str:
+    """Cells, effects over all rows, and the slices' own where there are any."""
+    cells = [
+        (
+            row["prompt"],
+            row["model"],
+            _or(row["quality"], lambda v: f"{v:.3f}"),
+            _or(row["cost_per_row_usd"], lambda v: dollars(1000 * v)),
+            f"{row['failed']:,}",
+        )
+        for row in made.cells.iter_rows(named=True)
+    ]
+    effects = [
+        (
+            row["part"] + (f" ({row['slice']})" if row["slice"] else ""),
+            f"{row['from']} → {row['to']}",
+            _or(row["effect"], lambda v: f"{v:+.3f}"),
+            "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
+            f"{row['n']:,}",
+            _or(
+                row["cost_per_row_usd"], lambda v: ("+" if v >= 0 else "-") + dollars(1000 * abs(v))
+            ),
+        )
+        for row in made.effects.iter_rows(named=True)
+    ]
+    heads = ("effect of", "", "quality", "95% interval", "rows", "$/1,000 rows")
+    return (
+        columns(("prompt", "model", "quality", "$/1,000 rows", "failed"), cells, left=2)
+        + "\n\n"
+        + columns(heads, effects, left=2)
+    )
 
 
 def _title(made: Comparison) -> str:
@@ -94,7 +128,13 @@ def _scores(scores: pl.DataFrame | None) -> str:
         mean=pl.col("score").mean(), n=pl.col("score").count(), lost=pl.col("score").null_count()
     )
     lines = [
-        (r["criterion"], r["model"], _or(r["mean"], lambda v: f"{v:.2f}"), str(r["n"]), str(r["lost"]))
+        (
+            r["criterion"],
+            r["model"],
+            _or(r["mean"], lambda v: f"{v:.2f}"),
+            str(r["n"]),
+            str(r["lost"]),
+        )
         for r in mean.iter_rows(named=True)
     ]
     return "Scores\n" + columns(("criterion", "model", "mean", "n", "unread"), lines, left=2)

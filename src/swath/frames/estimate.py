@@ -17,7 +17,7 @@ from swath.engine.shape import Invalid
 from swath.frames.flows import plain, reading_error
 from swath.frames.load import ModelLoad, OperatorCost, placeholder, price_sources, seconds
 from swath.frames.optimize import optimize
-from swath.frames.plan import ROW, Ask, Cache, Keep, Plan, Rows, Step, Whole, polars_error
+from swath.frames.plan import ROW, Ask, Cache, Keep, Plan, Rows, Step, Udf, Whole, polars_error
 from swath.frames.result import check_models, model_cost
 from swath.frames.survey import EXACT_ROWS, Survey, survey
 from swath.messages import Completion, Request
@@ -119,6 +119,12 @@ class Estimator:
                     passed = HALF
                     self.assumed["half of the rows pass a condition that a model judges"] = None
             return sample, rows * passed
+        if isinstance(node, Udf):
+            cells = [placeholder(node.call.dtype, 100, i) for i in range(sample.height)]
+            made = pl.Series(node.name, cells, dtype=node.call.dtype, strict=False)
+            self.lines.append((str(node), rows, None))
+            said.add(node.name)
+            return sample.with_columns(made), rows
         if isinstance(node, Whole):
             return self._whole(node, sample, rows, said)
         before = rows

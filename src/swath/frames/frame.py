@@ -11,12 +11,13 @@ from swath.errors import InputError
 from swath.frames import steps
 from swath.frames.grouping import GroupBy
 from swath.frames.output import Output
-from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot, Whole
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot, Udf, Whole
 from swath.frames.result import FrameRun, Settings, launch, warn_of_failures
 from swath.frames.tables import Tables
 from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
 from swath.operators.table import ColumnOperator, TableOperator
+from swath.operators.udf import UdfCall
 
 if TYPE_CHECKING:
     from swath.frames.explanation import Explanation
@@ -127,9 +128,12 @@ class Frame(Output, Tables):
         plain = expressions(exprs, "with_columns")
         asked: list[tuple[str, Operator]] = []
         wholes: list[Whole] = []
+        calls: list[Udf] = []
         for name, value in named.items():
             if isinstance(value, Operator):
                 asked.append((name, value))
+            elif isinstance(value, UdfCall):
+                calls.append(Udf(name, value, value.reads(self.schema)))
             elif isinstance(value, ColumnOperator):
                 wholes.append(Whole.over(self.schema, name, value.named(name)))
             elif isinstance(value, TableOperator):
@@ -139,8 +143,8 @@ class Frame(Output, Tables):
             else:
                 plain.append(named_expr(name, value))
         schema = self.schema
-        if wholes:
-            return self._with_wholes(wholes, named)
+        if wholes or calls:
+            return self._with_more([*calls, *wholes], named)
         step = steps.with_columns(schema, plain) if plain else None
         if not asked:
             return self.then(*([step] if step else []))
@@ -160,11 +164,11 @@ class Frame(Output, Tables):
             hint="Write two calls of with_columns, in the order that is meant.",
         )
 
-    def _with_wholes(self, wholes: list[Whole], named: Mapping[str, Any]) -> Frame:
-        """Columns that rest on all rows, after the others of the same call."""
-        made = {name for whole in wholes for name in whole.writes}
+    def _with_more(self, nodes: list[Udf | Whole], named: Mapping[str, Any]) -> Frame:
+        """Columns that are nodes of their own, after the others of the same call."""
+        made = {name for node in nodes for name in node.writes}
         rest = {name: value for name, value in named.items() if name not in made}
-        clash = (made | rest.keys()) & frozenset[str]().union(*(whole.reads for whole in wholes))
+        clash = (made | rest.keys()) & frozenset[str]().union(*(node.reads for node in nodes))
         if clash:
             raise InputError(
                 f"One with_columns both changes and reads '{min(clash)}'.",
@@ -172,11 +176,13 @@ class Frame(Output, Tables):
             )
         frame = self.with_columns(**rest) if rest else self
         order = list(dict.fromkeys([*frame.schema.names(), *named]))
-        return Frame(frame._plan.then(*wholes, order=order))
+        return Frame(frame._plan.then(*nodes, order=order))
 
     def select(self, *exprs: Any, **named: Any) -> Frame:
         """Only these columns: names, Polars expressions, and operators by name."""
-        asked = {k: v for k, v in named.items() if isinstance(v, Operator | TableOperator)}
+        asked = {
+            k: v for k, v in named.items() if isinstance(v, Operator | TableOperator | UdfCall)
+        }
         chosen = expressions(exprs, "select")
         chosen += [named_expr(name, name if name in asked else v) for name, v in named.items()]
         if not asked:

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Rows, Step, Whole
+from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Rows, Step, Udf, Whole
 from swath.operators.base import Operator
 
 Cost = Callable[[Operator], float]
@@ -91,7 +91,7 @@ def prune(nodes: Nodes, wanted: frozenset[str], _: Plan, __: Cost) -> tuple[Node
                 continue
             node = _part(node, columns)
             needed |= node.reads
-        elif isinstance(node, Whole) and node.rows is Rows.SAME and not node.writes & needed:
+        elif isinstance(node, Whole | Udf) and node.rows is Rows.SAME and not node.writes & needed:
             dropped += sorted(node.writes)
             continue
         elif isinstance(node, Step) and node.renames:
@@ -234,7 +234,7 @@ def _sink(nodes: Nodes, which: Callable[[Step], bool]) -> tuple[Nodes, list[str]
             node = nodes[place]
             if all(_passes(member, node) for member in group):
                 others.insert(0, node)
-                if isinstance(node, Ask | Keep):
+                if isinstance(node, Ask | Keep | Udf):
                     asked += 1
                     best = (place, list(group), list(others), asked)
             elif _companion(node, group):
@@ -245,7 +245,7 @@ def _sink(nodes: Nodes, which: Callable[[Step], bool]) -> tuple[Nodes, list[str]
         if best is not None:
             place, group, others, asked = best
             nodes[place : at + 1] = [*group, *others]
-            calls = [str(n) for n in others if isinstance(n, Ask | Keep)]
+            calls = [str(n) for n in others if isinstance(n, Ask | Keep | Udf)]
             whats.append(f"[{step}] goes below [{'], ['.join(calls)}]")
     return nodes, whats
 
@@ -258,12 +258,12 @@ def _passes(step: Step, node: Node) -> bool:
         return False
     if step.rows is Rows.SAME:
         # A plain column that travels with a filter.
-        if isinstance(node, Ask):
+        if isinstance(node, Ask | Udf):
             return True
         if isinstance(node, Keep):
             return step.local
         return node.kind == "with_columns" and node.local and step.local
-    if isinstance(node, Ask):
+    if isinstance(node, Ask | Udf):
         return True
     if node.rows is Rows.SUBSET:
         # Two filters commute, and a filter with a (stable) sort; nothing else that counts rows.

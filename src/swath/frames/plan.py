@@ -28,6 +28,7 @@ from swath.operators.table import ROW as ROW
 from swath.operators.table import Rows as Rows
 from swath.operators.table import TableOperator
 from swath.operators.template import missing
+from swath.operators.udf import UdfCall
 
 Apply = Callable[..., pl.LazyFrame]
 """(table, extra expressions that a projection must carry along, *other tables) -> table"""
@@ -117,6 +118,30 @@ class Keep:
 
 
 @dataclass(frozen=True, eq=False)
+class Udf:
+    """A column that an async function of the user's fills."""
+
+    name: str
+    call: UdfCall
+    reads: frozenset[str]
+
+    rows = Rows.SAME
+    local = True
+    projects = False
+    removes: frozenset[str] = frozenset()
+
+    @property
+    def writes(self) -> frozenset[str]:
+        return frozenset({self.name})
+
+    def after(self, schema: pl.Schema) -> pl.Schema:
+        return pl.Schema({**schema, self.name: self.call.dtype})
+
+    def __str__(self) -> str:
+        return f"call {self.name} = {self.call.describe()}"
+
+
+@dataclass(frozen=True, eq=False)
 class Whole:
     """An operator over the whole table, and the tables it is joined with. `name` stands for it in
     errors and the ledger."""
@@ -181,7 +206,7 @@ class Cache:
 
 
 Model = Ask | Keep
-Node = Step | Ask | Keep | Whole | Cache
+Node = Step | Ask | Keep | Udf | Whole | Cache
 
 
 @dataclass(frozen=True, eq=False)
@@ -219,9 +244,9 @@ class Plan:
 
     @property
     def asks(self) -> bool:
-        """Whether any model is called, here or in a joined table."""
+        """Whether anything must run on a session, here or in a joined table."""
         return any(
-            isinstance(n, Ask | Keep | Whole)
+            isinstance(n, Ask | Keep | Udf | Whole)
             or (isinstance(n, Step) and any(o.asks for o in n.others))
             for n in self.nodes
         )

@@ -18,6 +18,7 @@ import polars as pl
 
 from swath.engine.run import Run
 from swath.frames.asking import Asker
+from swath.frames.calling import Calling
 from swath.frames.flows import (
     READ_ROWS,
     Demand,
@@ -40,6 +41,7 @@ from swath.frames.plan import (
     Plan,
     Rows,
     Step,
+    Udf,
     Whole,
     apply_lazily,
 )
@@ -133,12 +135,14 @@ class Execution:
         demands: dict[int, Demand] = {}
         for i in range(start, len(nodes)):
             node = nodes[i]
-            if isinstance(node, Ask | Keep):
-                if any(operator.sample for _, operator in node.columns):
+            if isinstance(node, Ask | Keep | Udf):
+                if not isinstance(node, Udf) and any(op.sample for _, op in node.columns):
                     spool = await self._gather(table, schemas[i])
                     table, node = spool.lazy(), await self._prepared(node, spool)
                 flow = self._read(table, plan) if isinstance(table, pl.LazyFrame) else table
-                stage = Stage(self, node, entry=plan is self.main and self.progress.entry is None)
+                entry = plan is self.main and self.progress.entry is None
+                made: type[Stage | Calling] = Calling if isinstance(node, Udf) else Stage
+                stage = made(self, node, entry=entry)  # type: ignore[arg-type]
                 end = limit_ahead(nodes, i)
                 if end is None:
                     table = self._ahead(flow, stage)
@@ -253,7 +257,7 @@ class Execution:
         finally:
             reader.shutdown(wait=False, cancel_futures=True)
 
-    async def _ahead(self, flow: Flow, stage: Stage) -> Flow:
+    async def _ahead(self, flow: Flow, stage: Stage | Calling) -> Flow:
         """The stage over a whole flow: batches are begun well before the first is finished, and
         while later stages work."""
         rows = weight = 0  # held: begun and not yet given on
@@ -292,7 +296,7 @@ class Execution:
             stage.abandon()
             await asyncio.wait([feeder])
 
-    async def _in_turn(self, flow: Flow, stage: Stage) -> Flow:
+    async def _in_turn(self, flow: Flow, stage: Stage | Calling) -> Flow:
         """The stage where a limit waits behind it: one batch at a time."""
         try:
             async with aclosing(flow) as batches:

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -334,17 +334,27 @@ class Stage:
 
     def _column(self, c: int, batch: Batch, cells: list[Any]) -> pl.Series:
         name, operator = self.names[c], self.operators[c]
-        try:
-            return operator.column(name, cells)
-        except (pl.exceptions.PolarsError, OverflowError):
-            # A value of the right shape that the type cannot hold: a number of 30 digits.
-            for row, cell in enumerate(cells):
-                try:
-                    operator.column(name, [cell])
-                except (pl.exceptions.PolarsError, OverflowError):
-                    cells[row] = None
-                    reason = f"the answer does not fit the column's type, {operator.dtype}."
-                    model = operator.model_name(self.execution.default_model)
-                    self.execution.failed(batch.ids[row], name, model, str(Kind.INVALID), reason)
-                    self.progress.failed(1)
-            return operator.column(name, cells)
+
+        def failed(row: int, reason: str) -> None:
+            model = operator.model_name(self.execution.default_model)
+            self.execution.failed(batch.ids[row], name, model, str(Kind.INVALID), reason)
+            self.progress.failed(1)
+
+        return column_or_failures(name, cells, operator.dtype, failed)
+
+
+def column_or_failures(
+    name: str, cells: list[Any], dtype: pl.DataType, failed: Callable[[int, str], None]
+) -> pl.Series:
+    """The cells as a column. Values of the right shape that the type cannot hold (a number of 30
+    digits) are null, and `failed` is told of them."""
+    try:
+        return pl.Series(name, cells, dtype=dtype, strict=False)
+    except (pl.exceptions.PolarsError, OverflowError, TypeError):
+        for row, cell in enumerate(cells):
+            try:
+                pl.Series(name, [cell], dtype=dtype, strict=False)
+            except (pl.exceptions.PolarsError, OverflowError, TypeError):
+                cells[row] = None
+                failed(row, f"the answer does not fit the column's type, {dtype}.")
+        return pl.Series(name, cells, dtype=dtype, strict=False)

@@ -23,22 +23,31 @@ if TYPE_CHECKING:
     from swath.operators.map import map as map
     from swath.operators.predicate import predicate as predicate
     from swath.operators.sentiment import sentiment as sentiment
+    from swath.operators.udf import async_udf as async_udf
 
-__all__ = ["Quote", "classify", "extract", "map", "predicate", "sentiment"]
-_FUNCTIONS = frozenset({"classify", "extract", "map", "predicate", "sentiment"})
+_FILES = {
+    "async_udf": "udf",
+    "classify": "classify",
+    "extract": "extract",
+    "map": "map",
+    "predicate": "predicate",
+    "sentiment": "sentiment",
+}
+__all__ = ["Quote", *_FILES]
 
 
 class _Functions(ModuleType):
     def __setattr__(self, name: str, value: Any) -> None:
-        if name in _FUNCTIONS and isinstance(value, ModuleType):
+        if name in _FILES and isinstance(value, ModuleType):
             value = getattr(value, name)
         super().__setattr__(name, value)
 
     def __getattr__(self, name: str) -> Any:
-        if name not in _FUNCTIONS:
+        if name not in _FILES:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        import_module(f"{self.__name__}.{name}")
-        return self.__dict__[name]
+        value = getattr(import_module(f"{self.__name__}.{_FILES[name]}"), name)
+        self.__dict__[name] = value
+        return value
 
 
 sys.modules[__name__].__class__ = _Functions

@@ -128,7 +128,8 @@ def scored(
         at=time.time(),
         status="passed" if all(r.ok for r in results) else "failed",
         models=names,
-        prompt=used and PromptUsed(name=used.name, version=used.version, id=used.id, text=str(used)),
+        prompt=used
+        and PromptUsed(name=used.name, version=used.version, id=used.id, text=str(used)),
         metrics=msgspec.structs.replace(purse.total),
         runs=tuple(purse.runs),
         checks=tuple(results),

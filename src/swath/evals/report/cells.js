@@ -77,17 +77,22 @@ function answers(row, find) {
     const differs = row.differs.includes(name);
     if (structs) grid.append(h("div", { class: differs ? "key differs" : "key" }, name));
     const cells = row.answers.map((answer) => (structs ? (isStruct(answer) ? answer[name] ?? null : answer) : answer));
+    // Of two, each is held against the other; of more, against the first.
+    const against = (i) => (!differs ? null : cells.length === 2 ? cells[1 - i] : i ? cells[0] : null);
     cells.forEach((value, i) => {
       const missing = structs && !isStruct(row.answers[i]);
       const cell = missing && name !== names[0] ? (row.errors[i] ? "" : h("span", { class: "null" }, "no answer"))
         : missing ? answerCell(row, i, null, null, find)
           : structs && value === null ? h("span", { class: "null" }, "null")
-            : structs ? answerCell({ errors: [] }, i, value, differs && i ? cells[0] : null, find)
-              : answerCell(row, i, value, differs && i ? cells[0] : null, find);
+            : structs ? answerCell({ errors: [] }, i, value, against(i), find)
+              : answerCell(row, i, value, against(i), find);
       grid.append(h("div", { class: `value ${colour(data.models[i])}${differs ? " differs" : ""}`, "data-model": data.models[i] }, cell));
     });
   }
-  return h("div", { class: "answers", tabindex: 0, role: "region", "aria-label": "Answers side by side" }, grid);
+  const table = h("div", { class: "answers", tabindex: 0, role: "region", "aria-label": "Answers side by side" }, grid);
+  if (!grid.querySelector("mark:not(.find)")) return table;
+  const whose = data.models.length === 2 ? "the other answer" : `${data.models[0]}'s answer`;
+  return [table, h("p", { class: "soft small" }, "Marked: words that ", whose, " does not have there.")];
 }
 
 function inputs(row, find) {

@@ -19,7 +19,9 @@ Line = dict[str, Any]
 LEVELS = 11  # scores with more distinct values are put into ten bins
 
 
-def figures(comparison: Comparison, found: Sequence[Outcome] | None = None) -> dict[str, list[Line]]:
+def figures(
+    comparison: Comparison, found: Sequence[Outcome] | None = None
+) -> dict[str, list[Line]]:
     """Every picture's lines: quality, wins, outcomes, scores, latency, agreement; empty where
     the comparison has nothing to show. `found`: the outcomes, where they are known already."""
     found = outcomes(comparison) if found is None else found
@@ -174,7 +176,9 @@ def _levels(given: list[float]) -> tuple[Any, list[str]]:
         return (lambda score: 0), ["–"]
     low, high = given[0], given[-1]
     if all(float(score).is_integer() for score in given) and high - low < LEVELS:
-        return (lambda score: int(score - low)), [str(int(low) + i) for i in range(int(high - low) + 1)]
+        return (lambda score: int(score - low)), [
+            str(int(low) + i) for i in range(int(high - low) + 1)
+        ]
     width = (high - low) / 10 or 1.0
     names = [f"{low + i * width:.3g}" for i in range(10)]
     return (lambda score: min(9, floor((score - low) / width))), names

@@ -1,6 +1,6 @@
 /* Blind labelling: a random sample of pairs, models hidden, sides shuffled; ends in human.csv. */
 
-const labelling = { annotator: "", queue: [], labels: new Map(), at: 0 };
+const labelling = { annotator: "", queue: [], at: 0, labels: new Map(), known: new Map() };
 const drawn = data.rows.flatMap((row) => row.items.map((item) => ({ item, row }))).sort((x, y) => (x.item.id < y.item.id ? -1 : 1));
 const storeKey = () => `swath-labels:${data.id}:${labelling.annotator}`;
 
@@ -12,12 +12,15 @@ function saved() {
 }
 
 function save() {
-  try { localStorage.setItem(storeKey(), JSON.stringify([...labelling.labels])); } catch { /* kept in the page alone */ }
+  try { localStorage.setItem(storeKey(), JSON.stringify([...labelling.known, ...labelling.labels])); } catch { /* kept in the page alone */ }
+}
+
+function hideReport(hidden) {
+  for (const part of [byId("report"), byId("foot"), document.querySelector(".top")]) part.hidden = hidden;
 }
 
 function startLabelling() {
-  byId("report").hidden = true;
-  document.querySelector(".top").hidden = true;
+  hideReport(true);
   const place = byId("labelling");
   place.hidden = false;
   const name = h("input", { type: "text", required: true, value: labelling.annotator || "", autocomplete: "off", maxlength: 60 });
@@ -36,8 +39,7 @@ function startLabelling() {
 
 function endLabelling() {
   byId("labelling").hidden = true;
-  byId("report").hidden = false;
-  document.querySelector(".top").hidden = false;
+  hideReport(false);
   scrollTo(0, 0);
   byId("start-labels").focus();
 }
@@ -46,12 +48,22 @@ function begin(annotator, count, seed) {
   if (!annotator) return;
   const sides = random(`${seed} ${annotator}`);
   const sample = shuffled(drawn, random(seed)).slice(0, count).map((each) => ({ ...each, swap: sides() < 0.5 }));
-  Object.assign(labelling, { annotator, queue: sample.filter((each) => !equal(each)), at: 0 });
-  labelling.labels = saved();
-  for (const each of sample) if (equal(each)) labelling.labels.set(each.item.id, "tie");
-  labelling.same = sample.length - labelling.queue.length;
-  const open = labelling.queue.findIndex((each) => !labelling.labels.has(each.item.id));
-  labelling.at = open < 0 ? labelling.queue.length : open;
+  Object.assign(labelling, { annotator, queue: sample, at: 0, labels: new Map() });
+  labelling.known = saved();
+  advance(true);
+}
+
+/** On to the next pair without a label, in the sample's order: whoever stops early has labelled a
+    random sample still. */
+function advance(resuming) {
+  const { queue, labels, known } = labelling;
+  for (; labelling.at < queue.length; labelling.at++) {
+    const { item } = queue[labelling.at];
+    if (equal(queue[labelling.at])) labels.set(item.id, "tie");
+    else if (resuming && known.has(item.id)) labels.set(item.id, known.get(item.id));
+    else break;
+  }
+  save();
   drawLabel();
 }
 
@@ -59,15 +71,22 @@ function choose(key) {
   const { item, swap } = labelling.queue[labelling.at];
   const label = key === "t" ? "tie" : (key === "1") === swap ? "B" : "A";
   labelling.labels.set(item.id, label);
-  save();
   labelling.at++;
-  drawLabel();
+  advance(false);
 }
 
 function undo() {
-  if (labelling.at === 0) return;
-  labelling.at--;
+  const at = before();
+  if (at < 0) return;
+  labelling.at = at;
   drawLabel();
+}
+
+/** The last pair before this one that was asked about; -1 where there is none. */
+function before() {
+  let at = labelling.at - 1;
+  while (at >= 0 && equal(labelling.queue[at])) at--;
+  return at;
 }
 
 function saveCsv() {
@@ -79,16 +98,17 @@ function drawLabel() {
   const place = byId("labelling");
   const { queue, at } = labelling;
   const done = labelling.labels.size;
-  const head = h("div", {}, h("div", { class: "bar" }, h("h3", {}, at < queue.length ? `Pair ${number(at + 1)} of ${number(queue.length)}` : "Done"),
+  const head = h("div", {}, h("div", { class: "bar steps" }, h("h3", {}, at < queue.length ? `Pair ${number(at + 1)} of ${number(queue.length)}` : "Done"),
     h("button", { class: "button", type: "button", disabled: !done, onclick: saveCsv, id: "save-labels" }, `Download human.csv (${number(done)})`),
     h("button", { class: "button", type: "button", onclick: endLabelling }, "Back to the report")),
     h("div", { class: "progress", "aria-hidden": true }, h("i", { style: { width: `${queue.length ? at / queue.length * 100 : 100}%` } })));
   scrollTo(0, 0);
   if (at >= queue.length) {
-    place.replaceChildren(head, h("p", {}, `${plural(done, "label")} by ${labelling.annotator}.`, labelling.same ? ` ${plural(labelling.same, "pair")} had equal answers: ties without a question.` : ""),
+    const same = queue.filter(equal).length;
+    place.replaceChildren(head, h("p", {}, `${plural(done, "label")} by ${labelling.annotator}.`, same ? ` ${plural(same, "pair")} had equal answers: ties without a question.` : ""),
       h("p", { class: "soft" }, "Download human.csv, and give it to the comparison: ", h("code", {}, 'sw.compare(…, human="human.csv")'),
         ". Nothing is paid for again, and the next report says how far the judge agrees with you."),
-      h("p", {}, h("button", { class: "quiet", type: "button", onclick: undo, disabled: at === 0 }, "Change the last one")));
+      h("p", {}, h("button", { class: "quiet", type: "button", onclick: undo, disabled: before() < 0 }, "Change the last one")));
     byId("save-labels").focus();
     return;
   }
@@ -101,7 +121,7 @@ function drawLabel() {
     inputs(row, ""),
     h("div", { class: "blind" }, pair.map((answer, i) => h("div", {}, h("h3", {}, `Answer ${i + 1}`), h("div", { class: "value" }, show(answer, ""))))),
     h("div", { class: "choose", role: "group", "aria-label": "Which answer is better?" }, button("1", "Answer 1 is better"), button("t", "Tie"), button("2", "Answer 2 is better"),
-      h("button", { class: "quiet", type: "button", disabled: at === 0, onclick: undo }, "Undo (u)")));
+      h("button", { class: "quiet", type: "button", disabled: before() < 0, onclick: undo }, "Undo (u)")));
 }
 
 addEventListener("keydown", (event) => {

@@ -71,7 +71,9 @@ def _fields(comparison: Comparison) -> list[str]:
     """The fields of a struct column, in order; none for others."""
     names: dict[str, None] = {}
     for column in comparison.columns.values():
-        names.update(dict.fromkeys(f.name for f in getattr(comparison.table.schema[column], "fields", ())))
+        names.update(
+            dict.fromkeys(f.name for f in getattr(comparison.table.schema[column], "fields", ()))
+        )
     return list(names)
 
 
@@ -88,7 +90,9 @@ def _rows(
         scores[score["row"]].append(score)
     fields = _fields(comparison)
     answers = set(comparison.columns.values())
-    others = [c for c in comparison.table.columns if c not in answers and c not in comparison.inputs]
+    others = [
+        c for c in comparison.table.columns if c not in answers and c not in comparison.inputs
+    ]
     lost = {each for decision in comparison.decisions for each in _lost(decision)}
     place = {pair: number for number, pair in enumerate(pairs)}
     rows = []
@@ -119,9 +123,7 @@ def _lost(decision: Any) -> tuple[tuple[str, str, str], ...]:
     return (a, b, verdict), (b, a, other)
 
 
-def telling(
-    row: Mapping[str, Any], items: Iterable[Outcome], lost: set[Any], fields: int
-) -> float:
+def telling(row: Mapping[str, Any], items: Iterable[Outcome], lost: set[Any], fields: int) -> float:
     """How much a row has to tell: people against the judge, the judge against itself, a model
     that failed where another did not, a row that goes against the decision, then how many fields
     differ. Rows with equal answers come last."""

@@ -67,7 +67,7 @@ def embedded(value: Any) -> str:
 
 
 def _title(comparison: Comparison) -> str:
-    return comparison.name or f"{comparison.column}: {', '.join(comparison.models)}"
+    return comparison.name or f"{comparison.column}: {len(comparison.models)} models compared"
 
 
 @cache

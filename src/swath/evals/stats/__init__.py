@@ -4,12 +4,12 @@
 | --- | --- |
 | `tables` | verdicts, items and labels as they come, checked and put in one form |
 | `estimate` | an estimate with its interval; resampling by the right unit |
-| `agreement` | Cohen's and Fleiss' kappa, Krippendorff's alpha, judge with label, label with label |
+| `agreement` | kappas, Krippendorff's alpha, judge with label, label with label |
 | `position` | first-pick rate, agreement of the two orders, the settled verdict of both |
-| `pairwise`, `strength`, `length` | win rates; Bradley-Terry, Newman, Elo; length-controlled win rate |
+| `pairwise`, `strength`, `length` | win rates; Bradley-Terry, Elo; length-controlled rates |
 | `ppi` | a few labels and many verdicts in one estimate (prediction-powered inference) |
 | `decide` | "A", "B" or "cannot tell", and how many rows would settle it |
-| `trust` | whether a judge may be used; does it prefer itself; one judge against another |
+| `trust`, `favour` | whether a judge may be used; whether it prefers itself |
 | `summarize` | all of it over groups of a verdict file: `swath judge stats` |
 
 docs/statistics.md defines each figure, with its formula and source.

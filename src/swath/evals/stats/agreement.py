@@ -1,4 +1,4 @@
-"""How far two or more agree, beyond chance: kappas and alpha, judge with label, label with label."""
+"""How far two or more agree, beyond chance: kappas, alpha, judge and label, label and label."""
 
 from __future__ import annotations
 
@@ -182,7 +182,7 @@ def table_kappa(pairs: pl.DataFrame) -> float | None:
     counts = pairs.drop_nulls(["verdict", "label"]).group_by("verdict", "label").len()
     if not counts.height:
         return None
-    total = counts["len"].sum()
+    total = int(counts["len"].sum())
     rows: Counter[str] = Counter()
     columns: Counter[str] = Counter()
     same = 0
@@ -201,7 +201,7 @@ def _pairs(a: Sequence[Any], b: Sequence[Any]) -> list[tuple[Any, Any]]:
 
 def _sorted(names: set[Hashable], ordered: bool) -> list[Any]:
     try:
-        return sorted(names)  # type: ignore[type-var]
+        return sorted(names)
     except TypeError:
         if ordered:
             raise InputError(

@@ -36,7 +36,9 @@ def corrected_win_rates(
     return corrected_of(with_unit(table, unit or "item_id"), label_table(human), unit is not None)
 
 
-def corrected_of(table: pl.DataFrame, labels: pl.DataFrame, clustered: bool) -> dict[str, Corrected]:
+def corrected_of(
+    table: pl.DataFrame, labels: pl.DataFrame, clustered: bool
+) -> dict[str, Corrected]:
     """The same of a table with `_unit, model_a, model_b` and checked labels."""
     scored = by_item(table, labels)
     sides = [

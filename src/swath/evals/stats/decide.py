@@ -184,7 +184,7 @@ def clustered_error(values: Floats, group: Ints, groups: int) -> float:
     """The standard error of a mean whose values fall into `groups` clusters; clusters of one give
     the usual sd / sqrt(n)."""
     sums = np.bincount(group, values - values.mean(), minlength=groups)
-    return (float((sums**2).sum()) * groups / max(groups - 1, 1)) ** 0.5 / len(values)
+    return math.sqrt(float((sums**2).sum()) * groups / max(groups - 1, 1)) / len(values)
 
 
 def _share(scores: Floats, group: Ints | None, level: float) -> tuple[Estimate, float]:
@@ -248,7 +248,7 @@ def _say(
 
 def _rounded(n: int) -> int:
     """Up to two digits: 287 is about 290."""
-    step = 10 ** max(0, len(str(n)) - 2)
+    step: int = 10 ** max(0, len(str(n)) - 2)
     return math.ceil(n / step) * step
 
 

@@ -61,7 +61,9 @@ def resampled_counts(units: int, resamples: int, seed: int) -> Iterator[Floats]:
         drawn = min(block, resamples - start)
         picks = random.integers(0, units, size=(drawn, units))
         picks += np.arange(drawn)[:, None] * units
-        yield np.bincount(picks.ravel(), minlength=drawn * units).reshape(drawn, units).astype(float)
+        yield (
+            np.bincount(picks.ravel(), minlength=drawn * units).reshape(drawn, units).astype(float)
+        )
 
 
 def ratios(
@@ -148,7 +150,9 @@ def same_length(**lists: Any) -> None:
     lengths = {name: len(values) for name, values in lists.items() if values is not None}
     if len(set(lengths.values())) > 1:
         said = ", ".join(f"{name} has {length}" for name, length in lengths.items())
-        raise InputError(f"The lists differ in length: {said}.", hint="Give one value for each unit.")
+        raise InputError(
+            f"The lists differ in length: {said}.", hint="Give one value for each unit."
+        )
 
 
 def _columns(values: Floats) -> Floats:

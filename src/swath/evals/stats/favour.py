@@ -37,8 +37,8 @@ FEW = 20  # items of another model below which its gap is not shown
 
 @dataclass(frozen=True)
 class SelfPreference:
-    """Whether a judge favours its own model. `gap` is its win rate by the judge minus that by people
-    on the same `n` items, `se` its standard error; `others` the gaps of other models that win more
+    """Whether a judge favours its own model. `gap` is its win rate by the judge minus that by
+    people on the same `n` items, `se` its standard error; `others` the gaps of other models that win more
     than half; `excess` what is left of the gap once the judge's decisiveness is taken out: a judge
     less noisy than people pushes every rate away from a half (a line through the other models)."""
 
@@ -68,7 +68,14 @@ def self_preference(
     same items. Raises InputError for an unknown model, or where no item of it has labels."""
     models = (own,) if isinstance(own, str) else tuple(own)
     table = with_unit(with_items(verdict_table(verdicts), item_table(items)), unit)
-    scored = by_item(table, label_table(human)).filter(pl.col("human").is_not_null())
+    return self_preference_of(table, label_table(human), models, resamples, seed)
+
+
+def self_preference_of(
+    table: pl.DataFrame, labels: pl.DataFrame, models: tuple[str, ...], resamples: int, seed: int
+) -> SelfPreference:
+    """`self_preference` of a table with `_unit` and checked labels."""
+    scored = by_item(table, labels).filter(pl.col("human").is_not_null())
     if "model_a" not in scored.columns or not scored.height:
         raise InputError(
             "Self-preference needs model_a and model_b, and labels of the items judged.",

@@ -61,7 +61,9 @@ def length_controlled(
 
 def length_controlled_of(table: pl.DataFrame, resamples: int, seed: int) -> LengthControl | None:
     """`length_controlled` of a table with `_unit`."""
-    longer = pl.col("answer_a").str.len_chars().cast(pl.Float64) - pl.col("answer_b").str.len_chars()
+    longer = (
+        pl.col("answer_a").str.len_chars().cast(pl.Float64) - pl.col("answer_b").str.len_chars()
+    )
     table = table.with_columns(_longer=longer.fill_null(0.0))
     # The same rows in the same order as the votes.
     kept = table.filter(

@@ -15,6 +15,7 @@ from swath.evals.stats.estimate import (
     RESAMPLES,
     Estimate,
     Floats,
+    Ints,
     percentiles,
     resampled_counts,
 )
@@ -51,14 +52,13 @@ def bradley_terry_of(cast: Votes, resamples: int, seed: int) -> dict[str, Estima
     cells = np.concatenate([cast.a * k + cast.b, cast.b * k + cast.a])
     wins = np.concatenate([cast.weight * cast.score, cast.weight * (1 - cast.score)])
     units = np.concatenate([cast.unit, cast.unit])
-    strengths = _fit(np.bincount(cells, wins, minlength=k * k).reshape(k, k), TOLERANCE)
+    strengths = _fit(_table(cells, wins, k), TOLERANCE)
     if strengths is None:
         return {}
     drawn = []
     for counts in resampled_counts(cast.units, resamples, seed):
         for row in counts:
-            resampled = np.bincount(cells, wins * row[units], minlength=k * k).reshape(k, k)
-            found = _fit(resampled, 1e-6)
+            found = _fit(_table(cells, wins * row[units], k), 1e-6)
             if found is not None:
                 drawn.append(found)
     spread = np.vstack(drawn) if drawn else np.full((1, k), np.nan)
@@ -92,6 +92,10 @@ def elo(items: pl.DataFrame, verdicts: pl.DataFrame, *, k: float = 4.0) -> dict[
     xs, ys, winners, weights, models = _long(votes(items, verdicts))
     result = evalica.elo(xs, ys, winners, weights=weights, k=k)
     return _best_first({models[int(i)]: float(s) for i, s in result.scores.items()})
+
+
+def _table(cells: Ints, wins: Floats, k: int) -> Floats:
+    return np.bincount(cells, wins, minlength=k * k).astype(np.float64).reshape(k, k)
 
 
 def _fit(wins: Floats, tolerance: float) -> Floats | None:

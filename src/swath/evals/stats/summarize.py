@@ -5,15 +5,18 @@ docs/statistics.md defines each figure.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, is_dataclass
 from typing import Any, NamedTuple
 
 import polars as pl
 
-from swath.errors import InputError
+from swath.errors import ColumnNotFound, InputError, listing
 from swath.evals.stats.agreement import beside, experts, human_with_human, table_kappa
 from swath.evals.stats.corrected import corrected_of
 from swath.evals.stats.estimate import RESAMPLES, Estimate
+from swath.evals.stats.favour import SelfPreference, self_preference_of
 from swath.evals.stats.length import length_controlled_of
 from swath.evals.stats.pairwise import votes_of, win_rates_of
 from swath.evals.stats.position import first_rate_of, order_agreement_of, rate_by_unit
@@ -27,7 +30,7 @@ from swath.evals.stats.tables import (
     with_items,
     with_unit,
 )
-from swath.evals.stats.trust import judge_trust
+from swath.evals.stats.trust import Trust, judge_trust
 
 FIGURES = (
     "n",
@@ -44,10 +47,19 @@ FIGURES = (
 )
 
 
-class _How(NamedTuple):
+class _Group(NamedTuple):
+    """The rows of one group with what several figures stand on: the labels of its items, verdict
+    beside gold and verdict beside label (columns verdict, label, same), or None."""
+
+    rows: pl.DataFrame
+    labels: pl.DataFrame | None
+    gold: pl.DataFrame | None
+    pairs: pl.DataFrame | None
     unit: str | None
-    resamples: int
-    seed: int
+    draw: tuple[int, int]  # resamples, seed
+
+    def rate(self, table: pl.DataFrame | None) -> Estimate | None:
+        return None if table is None else rate_by_unit(table, pl.col("same"), *self.draw)
 
 
 def summarize(
@@ -78,140 +90,208 @@ def summarize(
             "No item_id of the verdicts is in the table of labels.",
             hint="Give the labels of the items that were judged.",
         )
-    how = _How(unit, resamples, seed)
-    return [_plain(values | _figures(rows, labels, how)) for values, rows in _groups(table, by)]
+    found = []
+    for values, rows in _groups(table, by):
+        group = _group(rows, labels, unit, (resamples, seed))
+        found.append({key: _plain(value) for key, value in (values | _figures(group)).items()})
+    return found
 
 
-def _figures(rows: pl.DataFrame, labels: pl.DataFrame | None, how: _How) -> dict[str, Any]:
-    """The figures of one group."""
-    draw = (how.resamples, how.seed)
+def _group(
+    rows: pl.DataFrame, labels: pl.DataFrame | None, unit: str | None, draw: tuple[int, int]
+) -> _Group:
     if labels is not None:
         labels = labels.join(rows.select("item_id").unique(), on="item_id", how="semi")
         labels = labels if labels.height else None
-    first, orders = first_rate_of(rows, *draw), order_agreement_of(rows, *draw)
-    golden = _golden(rows)
-    accuracy = None if golden is None else rate_by_unit(golden, pl.col("same"), *draw)
+    gold = None
+    if "gold" in rows.columns and rows["gold"].null_count() < rows.height:
+        same = (pl.col("verdict") == pl.col("gold")).fill_null(False)  # unparsed is not right
+        gold = rows.filter(pl.col("gold").is_not_null()).select(
+            "item_id", "_unit", "verdict", label="gold", same=same
+        )
     pairs = None if labels is None else beside(rows, experts(labels))
-    agreement = None if pairs is None else rate_by_unit(pairs, pl.col("same"), *draw)
-    kappa = None if pairs is None else table_kappa(pairs)
-    rates = _rates(rows, labels, how)
-    ppi: dict[str, Corrected] | None = rates.pop("ppi")
-    more = {
-        "verdicts": rows.height,
-        "units": rows["_unit"].n_unique(),
-        "intervals": {
-            "first_rate": first,
-            "order_agreement": orders,
-            "accuracy": accuracy,
-            "human_agreement": agreement,
-        },
-        "gold_kappa": None if golden is None else table_kappa(golden),
-        **_people(rows, labels),
-        "labels_alone": ppi and {model: one.labels for model, one in ppi.items()},
-        "ppi_notes": ppi and {model: one.sentence for model, one in ppi.items()},
-        "length_controlled": _length(rows, draw),
-        **_trust(rows, labels, how, first, orders, accuracy, agreement),
+    return _Group(rows, labels, gold, pairs, unit, draw)
+
+
+def _figures(group: _Group) -> dict[str, Any]:
+    """In the order of FIGURES."""
+    rows = group.rows
+    first, orders = first_rate_of(rows, *group.draw), order_agreement_of(rows, *group.draw)
+    accuracy, agreement = group.rate(group.gold), group.rate(group.pairs)
+    models = _models(group)
+    ppi: dict[str, Corrected] | None = models["ppi"]
+    people = _people(group)
+    intervals = {
+        "first_rate": first,
+        "order_agreement": orders,
+        "accuracy": accuracy,
+        "human_agreement": agreement,
     }
-    return {
+    favour = _favour(group)
+    found = {
         "n": rows["item_id"].n_unique(),
         "unparsed": rows["verdict"].null_count(),
-        "first_rate": first and first.estimate,
-        "order_agreement": orders and orders.estimate,
-        "accuracy": accuracy and accuracy.estimate,
-        "human_agreement": agreement and agreement.estimate,
-        "human_kappa": kappa,
-        **rates,
-        "ppi": ppi,
-        "more": more,
+        **{name: _value(estimate) for name, estimate in intervals.items()},
+        "human_kappa": None if group.pairs is None else table_kappa(group.pairs),
+        "win_rate": models["win_rate"],
+        "bradley_terry": models["bradley_terry"],
+        "ppi": ppi and {model: _bare(one) for model, one in ppi.items()},
     }
+    trust = _trust(group, found, people, first, favour)
+    found["more"] = {
+        "verdicts": rows.height,
+        "units": rows["_unit"].n_unique(),
+        "intervals": intervals,
+        "gold_kappa": None if group.gold is None else table_kappa(group.gold),
+        **people,
+        "labels_alone": ppi and {model: _bare(one.labels) for model, one in ppi.items()},
+        "ppi_notes": ppi and {model: one.sentence for model, one in ppi.items()},
+        "length_controlled": _length(group),
+        "self_preference": favour,
+        "usable": trust and trust.usable,
+        "trust": trust and trust.sentence,
+    }
+    return found
 
 
-def _golden(rows: pl.DataFrame) -> pl.DataFrame | None:
-    """`_unit, verdict, label, same` where the item has a gold label; unparsed is not right."""
-    if "gold" not in rows.columns or rows["gold"].null_count() == rows.height:
-        return None
-    kept = rows.filter(pl.col("gold").is_not_null())
-    same = (pl.col("verdict") == pl.col("gold")).fill_null(False)
-    return kept.select("item_id", "_unit", "verdict", label="gold", same=same)
-
-
-def _rates(rows: pl.DataFrame, labels: pl.DataFrame | None, how: _How) -> dict[str, Any]:
+def _models(group: _Group) -> dict[str, Any]:
     """Win rate, Bradley-Terry and PPI by model; None without models."""
-    draw = (how.resamples, how.seed)
-    none = {"win_rate": None, "bradley_terry": None, "ppi": None}
-    if not {"model_a", "model_b"} <= set(rows.columns):
+    none = dict.fromkeys(("win_rate", "bradley_terry", "ppi"))
+    if not {"model_a", "model_b"} <= set(group.rows.columns):
         return none
-    cast = votes_of(rows)
+    cast = votes_of(group.rows)
     if not cast.units:
         return none
-    corrected = None
-    if labels is not None:
-        sampled = rows if how.unit is not None else with_unit(rows, "item_id")
-        corrected = corrected_of(sampled, labels, clustered=how.unit not in (None, "item_id"))
+    corrected: dict[str, Corrected] = {}
+    if group.labels is not None:
+        # Labels are a random sample of items, unless the user names another unit.
+        sampled = with_unit(group.rows, group.unit or "item_id")
+        clustered = group.unit not in (None, "item_id")
+        corrected = corrected_of(sampled, group.labels, clustered=clustered)
     return {
-        "win_rate": win_rates_of(cast, *draw),
-        "bradley_terry": bradley_terry_of(cast, *draw) or None,
+        "win_rate": win_rates_of(cast, *group.draw),
+        "bradley_terry": bradley_terry_of(cast, *group.draw) or None,
         "ppi": corrected or None,
     }
 
 
-def _people(rows: pl.DataFrame, labels: pl.DataFrame | None) -> dict[str, Any]:
-    """How the judge stands to the label most people gave, and people to one another."""
-    names = ("labelled", "majority_agreement", "majority_kappa", "label_with_label")
-    if labels is None:
-        return dict.fromkeys(names)
-    top = beside(rows, majority(labels))
-    each = human_with_human(experts(labels))
-    values = (
-        labels["item_id"].n_unique(),
-        top["same"].mean(),
-        table_kappa(top),
-        each["same"].mean() if each.height else None,
-    )
-    return dict(zip(names, values, strict=True))
+def _people(group: _Group) -> dict[str, Any]:
+    """How the judge stands to the label that most people gave, and people to one another."""
+    if group.labels is None:
+        return dict.fromkeys(
+            ("labelled", "majority_agreement", "majority_kappa", "label_with_label")
+        )
+    top = beside(group.rows, majority(group.labels))
+    each = human_with_human(experts(group.labels))
+    return {
+        "labelled": group.labels["item_id"].n_unique(),
+        "majority_agreement": top["same"].mean(),
+        "majority_kappa": table_kappa(top),
+        "label_with_label": each["same"].mean() if each.height else None,
+    }
 
 
-def _length(rows: pl.DataFrame, draw: tuple[int, int]) -> dict[str, Estimate] | None:
-    needs = {"model_a": None, "model_b": None, "answer_a": pl.String, "answer_b": pl.String}
-    for column, kind in needs.items():
-        if column not in rows.columns or (kind is not None and rows.schema[column] != kind):
-            return None
-    controlled = length_controlled_of(rows, *draw)
-    return controlled and controlled.rates
+def _length(group: _Group) -> dict[str, Estimate] | None:
+    kinds = group.rows.schema
+    texts = all(kinds.get(column) == pl.String for column in ("answer_a", "answer_b"))
+    if not texts or not {"model_a", "model_b"} <= set(kinds):
+        return None
+    controlled = length_controlled_of(group.rows, *group.draw)
+    return None if controlled is None else controlled.rates
+
+
+def _judge(group: _Group) -> str | None:
+    """The group's one judge; None where there are several."""
+    if "judge" not in group.rows.columns:
+        return ""
+    names = group.rows["judge"].unique()
+    return str(names[0]) if len(names) == 1 else None
+
+
+def _contestant(group: _Group) -> bool:
+    """Whether the judge is also one of the models, by name."""
+    sides = [c for c in ("model_a", "model_b") if c in group.rows.columns]
+    judge = _judge(group)
+    return any((group.rows[side].cast(pl.String) == judge).any() for side in sides)
+
+
+def _favour(group: _Group) -> SelfPreference | None:
+    judge = _judge(group)
+    if judge is None or group.labels is None or not _contestant(group):
+        return None
+    scored = group.rows.join(group.labels.select("item_id").unique(), on="item_id", how="semi")
+    sides = (pl.col("model_a").cast(pl.String) == judge) | (pl.col("model_b") == judge)
+    if not scored.filter(sides).height:
+        return None
+    resamples, seed = group.draw
+    return self_preference_of(group.rows, group.labels, (judge,), resamples, seed)
 
 
 def _trust(
-    rows: pl.DataFrame,
-    labels: pl.DataFrame | None,
-    how: _How,
+    group: _Group,
+    found: dict[str, Any],
+    people: dict[str, Any],
     first: Estimate | None,
-    orders: Estimate | None,
-    accuracy: Estimate | None,
-    agreement: Estimate | None,
-) -> dict[str, Any]:
-    """Only where the group is of one judge: a mixture of judges is not to be trusted or not."""
-    if "judge" in rows.columns and rows["judge"].n_unique() > 1:
-        return {"self_preference": None, "usable": None, "trust": None}
-    judge = rows["judge"][0] if "judge" in rows.columns else None
-    contestant, favour = _favour(rows, labels, how, judge)
-    people = _people(rows, labels)
-    by_gold = labels is None and accuracy is not None
-    golden = _golden(rows) if by_gold else None
-    pairs = None if labels is None else beside(rows, experts(labels))
-    trust = judge_trust(
-        judgements=rows.height,
-        unparsed=rows["verdict"].null_count(),
+    favour: SelfPreference | None,
+) -> Trust | None:
+    """None for a mixture of judges."""
+    if _judge(group) is None:
+        return None
+    by_gold = group.labels is None and group.gold is not None
+    compared = group.gold if by_gold else group.pairs
+    return judge_trust(
+        judgements=group.rows.height,
+        unparsed=found["unparsed"],
         first_rate=first,
-        order_agreement=orders and orders.estimate,
-        labelled=golden["item_id"].n_unique() if golden is not None else people["labelled"] or 0,
-        agreement=_value(accuracy if by_gold else agreement),
-        kappa=table_kappa(golden if golden is not None else pairs),
+        order_agreement=found["order_agreement"],
+        labelled=0 if compared is None else compared["item_id"].n_unique(),
+        agreement=found["accuracy" if by_gold else "human_agreement"],
+        kappa=None if compared is None else table_kappa(compared),
         ceiling=people["label_with_label"],
-        contestant=contestant,
+        contestant=_contestant(group),
         self_preference=favour,
     )
-    return {
-        "self_preference": favour and favour._asdict(),
-        "usable": trust.usable,
-        "trust": trust.sentence,
-    }
+
+
+def _known(by: Sequence[str], table: pl.DataFrame) -> None:
+    for column in by:
+        if column not in table.columns or column == "_first":
+            known = [c for c in table.columns if not c.startswith("_")]
+            raise ColumnNotFound(f"There is no column '{column}'.", hint=listing(known, column))
+        if column in FIGURES:
+            raise InputError(
+                f"'{column}' is the name of a figure, so it cannot name a group.",
+                hint="Rename the column.",
+            )
+
+
+def _groups(table: pl.DataFrame, by: list[str]) -> Iterator[tuple[dict[str, Any], pl.DataFrame]]:
+    if not by:
+        yield {}, table
+        return
+    parts = table.sort(by, nulls_last=True, maintain_order=True).group_by(by, maintain_order=True)
+    for values, rows in parts:
+        yield dict(zip(by, values, strict=True)), rows
+
+
+def _value(estimate: Estimate | None) -> float | None:
+    return None if estimate is None else estimate.estimate
+
+
+def _bare(estimate: Estimate) -> Estimate:
+    """Without what a corrected estimate holds beside, and within 0 and 1, as a rate is."""
+    low, high = max(0.0, estimate.low), min(1.0, estimate.high)
+    return Estimate(estimate.estimate, low, high, estimate.n)
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it: dataclasses are dicts, what is no number is null."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

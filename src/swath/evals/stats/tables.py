@@ -25,8 +25,8 @@ _SHOWN = 12  # characters of a wrong value that an error repeats: more might be 
 
 def verdict_table(verdicts: pl.DataFrame) -> pl.DataFrame:
     """`verdicts` with text ids, `verdict` one of A, B, tie or null, `order` one of AB, BA, both or
-    null, and `_first` (bool): whether the answer shown first was picked; null where nobody picked or
-    no order was shown. Other columns stay. Raises InputError."""
+    null, and `_first` (bool): whether the answer shown first was picked; null where none was
+    picked or no order shown. Other columns stay. Raises InputError."""
     table = _plain(verdicts, "The table of verdicts")
     if "verdict" not in table.columns and "label" in table.columns:
         table = table.rename({"label": "verdict"})
@@ -130,7 +130,9 @@ def _plain(table: Any, what: str) -> pl.DataFrame:
             f"{what} is a {type(table).__name__}.", hint="Give a Polars DataFrame: pl.DataFrame(…)."
         )
     if not table.height:
-        raise InputError(f"{what} is empty.", hint="It needs a row for each verdict, item or label.")
+        raise InputError(
+            f"{what} is empty.", hint="It needs a row for each verdict, item or label."
+        )
     plain = table.with_columns(pl.col(pl.Categorical, pl.Enum).cast(pl.String))
     if "item_id" in plain.columns:
         if plain["item_id"].null_count():

@@ -50,10 +50,11 @@ def judge_trust(
     """Whether a judge may be used, from what is known of it.
 
     `judgements` and `unparsed` count verdicts; `labelled` counts the items behind `agreement` and
-    `kappa` (with labels or gold); `ceiling` is how people agree with one another. docs/statistics.md
-    lists the rules.
+    `kappa` (with labels or gold); `ceiling` is how people agree with one another. The rules are in
+    docs/statistics.md.
     """
-    against, for_it = [], []
+    against: list[str] = []
+    for_it: list[str] = []
     share = unparsed / judgements if judgements else 0.0
     if share > UNPARSED:
         against.append(f"{share:.0%} of its verdicts could not be parsed")
