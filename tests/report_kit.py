@@ -15,9 +15,8 @@ import polars as pl
 import pytest
 
 from swath.evals import comparison as shapes
-from swath.evals.comparison import Comparison, JudgeTrust
-from swath.evals.stats.decide import Decision
-from swath.evals.stats.estimate import Estimate
+from swath.evals.comparison import Comparison
+from swath.evals.concluding import concluded
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -43,7 +42,8 @@ def answer(dice: random.Random, kind: str, skill: float) -> Any:
     """A cell: a struct of a claim, a stance, reasons and a number; or a text, or a label."""
     claim = CLAIMS[0] if dice.random() < skill else dice.choice(CLAIMS)
     if kind == "text":
-        return f"The speaker says: {claim[0].lower()}{claim[1:]} That is argued from {dice.choice(['cost', 'principle', 'law'])}."
+        basis = dice.choice(["cost", "principle", "law"])
+        return f"The speaker says: {claim[0].lower()}{claim[1:]} That is argued from {basis}."
     stance = STANCES[0] if dice.random() < skill else dice.choice(STANCES)
     if kind == "label":
         return stance
@@ -100,7 +100,7 @@ def comparison(
         for model in (item["model_a"],)
         for criterion in ("faithful", "complete")
     ]
-    return Comparison(
+    made = Comparison(
         id="r-0f3a9c",
         name="",
         at=1_795_530_000.0,
@@ -114,18 +114,14 @@ def comparison(
         by_model=_by_model(models, rows, free),
         agreement=_agreement(models, kind, rows),
         errors=pl.DataFrame(errors, schema=shapes.ERRORS, orient="row"),
-        items=pl.DataFrame(items, schema=shapes.ITEMS),
+        items=pl.DataFrame(items, schema=shapes.ITEMS) if judge or scores else None,
         verdicts=pl.DataFrame(verdicts, schema=shapes.VERDICTS) if judge else None,
         scores=pl.DataFrame(grades, schema=shapes.SCORES, orient="row") if scores else None,
-        trust=_trust(human) if judge else None,
-        decisions=tuple(_decision(a, b, verdicts) for a, b in combinations(models, 2))
-        if judge
-        else (),
         human=pl.DataFrame(labels, schema=shapes.HUMAN, orient="row") if human else None,
-        calibration=_calibration(models) if judge and human else None,
         judge_cost_usd=0.031 if judge else 0.0,
-        settings={"seed": 7, "n": rows, "judge": "judge" if judge else None},
+        settings={"seed": 7, "n": rows, "judge": ["judge"] if judge else None},
     )
+    return concluded(made)
 
 
 def _items(
@@ -179,44 +175,6 @@ def _judged(
     return verdicts, labels
 
 
-def _decision(a: str, b: str, verdicts: list[dict[str, Any]]) -> Decision:
-    from swath.evals.stats.position import settle
-
-    own = [each for each in verdicts if (each["model_a"], each["model_b"]) == (a, b)]
-    said = settle(pl.DataFrame(own, schema=shapes.VERDICTS))["verdict"] if own else pl.Series([])
-    wins_a, wins_b, ties = ((said == each).sum() for each in ("A", "B", "tie"))
-    n = wins_a + wins_b + ties
-    rate = (wins_b + ties / 2) / n if n else 0.5
-    spread = 0.98 / max(n, 1) ** 0.5
-    low, high = max(0.0, rate - spread), min(1.0, rate + spread)
-    sure = low > 0.5 or high < 0.5
-    best, rest = (b, a) if rate > 0.5 else (a, b)
-    sentence = (
-        f"{best} beats {rest} in {max(rate, 1 - rate):.0%} of rows and costs four times as much."
-        if sure
-        else f"No difference between {a} and {b} can be told from {n} rows; about {n * 6} would be needed."
-    )
-    estimate = Estimate(rate, low, high, int(n))
-    return Decision(
-        a=a, b=b, winner=best if sure else None, win_rate=estimate, wins_a=int(wins_a),
-        wins_b=int(wins_b), ties=int(ties), unparsed=int(said.null_count()), n=int(n),
-        needed=None if sure else int(n) * 6, sentence=sentence,
-    )  # fmt: skip
-
-
-def _trust(human: bool) -> JudgeTrust:
-    return JudgeTrust(
-        judge="judge", n=150, first_rate=0.56, order_agreement=0.84, unparsed=3,
-        human_agreement=0.74 if human else None, human_kappa=0.58 if human else None,
-        human_human_agreement=0.78 if human else None, contestant=human,
-        self_preference=Estimate(0.04, -0.03, 0.11, 38) if human else None,
-        sentence="It agrees with the labels about as often as labellers with each other, and leans "
-        "only slightly to the answer shown first." if human
-        else "There are no labels to hold it against. Label 30 pairs blind, and this will say.",
-        usable=True if human else None,
-    )  # fmt: skip
-
-
 def _by_model(models: tuple[str, ...], rows: int, free: bool) -> pl.DataFrame:
     lines = []
     for place, model in enumerate(models):
@@ -253,16 +211,6 @@ def _agreement(models: tuple[str, ...], kind: str, rows: int) -> pl.DataFrame:
     if len(models) > 2 and kind == "struct":
         lines.append((None, None, "stance", "fleiss_kappa", 0.44, rows))
     return pl.DataFrame(lines, schema=shapes.AGREEMENT, orient="row")
-
-
-def _calibration(models: tuple[str, ...]) -> pl.DataFrame:
-    lines = [
-        ("judge", 0.61, 0.52, 0.7, 45),
-        ("labels", 0.57, 0.4, 0.74, 12),
-        ("ppi", 0.59, 0.46, 0.72, 45),
-    ]
-    rows = [(*models[:2], *line) for line in lines]
-    return pl.DataFrame(rows, schema=shapes.CALIBRATION, orient="row")
 
 
 FLAGS = (

@@ -9,7 +9,7 @@ from __future__ import annotations
 import typer
 from typer.core import TyperGroup
 
-from swath.cli import judge_stats
+from swath.cli import judge_run, judge_stats
 
 _RUN = "run"
 
@@ -31,6 +31,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     epilog="For example: swath judge stats verdicts.parquet --items items.parquet --by judge",
 )
+app.command(_RUN, epilog=judge_run.EXAMPLES)(judge_run.run)
 app.command("stats", epilog=judge_stats.EXAMPLES)(judge_stats.stats)
 
 

@@ -1,7 +1,8 @@
 """The context stage: a prompt longer than the model's window is not sent.
 
 The check leans to sending: tokens are estimated, and the provider has the last word. What does fit
-leaves less room for the answer, so `max_tokens` is lowered to the room there is.
+leaves less room for the answer, so `max_tokens` is lowered to the room that there surely is: many
+providers refuse a prompt that together with it exceeds the window.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from swath.errors import Kind, ProviderError
 from swath.messages import AnyReply, Request
 
 LEAST_ROOM = 16
+AROUND = 32  # tokens that a chat's own marks may take
 
 
 class ContextCheck:
@@ -27,7 +29,8 @@ class ContextCheck:
             return await inner(call)
         size = sum(len(m.content) for m in request.messages)
         # Nothing known yet: assume long tokens, so that no prompt is refused that would fit.
-        tokens = self._estimates.input(call.model, size) * 0.8
+        estimate = self._estimates.input(call.model, size)
+        tokens = estimate * 0.8
         if tokens + LEAST_ROOM > window:
             raise ProviderError(
                 Kind.CONTEXT,
@@ -37,7 +40,7 @@ class ContextCheck:
                 charged=False,
                 hint="Shorten the text, or name a fallback with a longer context.",
             )
-        room = int(window - tokens)
+        room = max(int(window - estimate * 1.15 - AROUND), LEAST_ROOM)
         if request.max_tokens is not None and request.max_tokens > room:
             call.request = msgspec.structs.replace(request, max_tokens=room)
         return await inner(call)

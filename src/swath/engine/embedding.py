@@ -19,9 +19,9 @@ from swath.messages import Embeddings, EmbedRequest, Usage
 from swath.store.base import Store
 
 Send = Callable[[EmbedRequest, Run, str], Awaitable[Embeddings]]
-"""One call to the provider, through all stages but the store's."""
+"""One call to the provider; its vectors are in the store when it returns."""
 
-ONE_TEXT = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT, Kind.CONTENT_FILTER})
+ONE_TEXT = frozenset({Kind.BAD_REQUEST, Kind.CONTEXT, Kind.REFUSAL})
 """What a provider may refuse a whole batch for because of one text in it."""
 
 
@@ -34,14 +34,23 @@ class Vector(msgspec.Struct, frozen=True):
     stored: bool = False
 
 
-Flight = asyncio.Future["Vector | BaseException"]
+class Failed(msgspec.Struct, frozen=True):
+    """Why a text has no vector. `run`: it concerns that run alone (its budget, its being
+    cancelled), and others ask for themselves."""
+
+    error: BaseException
+    run: Run | None = None
+
+
+Flight = asyncio.Future[Vector | Failed]
+Seats = dict[bytes, tuple[str, Flight]]
 
 
 class _Batch:
     """Texts that leave together. `waiting`: how many callers still want any of them."""
 
     def __init__(self) -> None:
-        self.flights: dict[bytes, tuple[str, Flight]] = {}
+        self.seats: Seats = {}
         self.task: asyncio.Task[None] | None = None
         self.waiting = 0
 
@@ -59,37 +68,44 @@ class Embedding:
         self._key = key
         self._send = send
         self._flights: dict[bytes, tuple[Flight, _Batch]] = {}
-        self._batches: dict[tuple[str, int | None, int, str], _Batch] = {}
+        self._open: dict[tuple[str, int | None, int, str], _Batch] = {}  # not yet departed
 
     async def __call__(self, request: EmbedRequest, run: Run, label: str, most: int) -> Embeddings:
-        keys = {
-            text: self._key(msgspec.structs.replace(request, texts=(text,)))
-            for text in request.texts
-        }
-        found: dict[bytes, Vector | BaseException] = {}
+        keys = {text: key for (text,), key in self._keys(request)}
+        found: dict[bytes, Vector | Failed] = {}
         batches: set[_Batch] = set()
         try:
             while wanted := {key: text for text, key in keys.items() if key not in found}:
                 found |= self._stored(wanted)
                 left = {key: text for key, text in wanted.items() if key not in found}
-                flights = self._fly(left, request, run, label, most, batches)
-                for key, flight in flights.items():
+                for key, flight in self._fly(left, request, run, label, most, batches).items():
                     landed = await asyncio.shield(flight)
-                    # Another caller's batch came to nothing by its own end: cancelled, no money.
-                    # The next turn asks for the text itself.
-                    if not isinstance(landed, _Elsewhere) or landed.run is run:
-                        found[key] = landed.error if isinstance(landed, _Elsewhere) else landed
+                    if isinstance(landed, Vector) or landed.run in (None, run):
+                        found[key] = landed
         finally:
             for batch in batches:
                 batch.leave()
-        for outcome in found.values():
-            if isinstance(outcome, BaseException):
-                raise outcome.again() if isinstance(outcome, ProviderError) else outcome
         vectors = {key: one for key, one in found.items() if isinstance(one, Vector)}
-        stored = sum(vector.stored for vector in vectors.values())
-        if stored:
+        if stored := sum(vector.stored for vector in vectors.values()):
             run.count(request.model, cached=stored)
+        for outcome in found.values():
+            if isinstance(outcome, Failed):
+                error = outcome.error
+                raise error.again() if isinstance(error, ProviderError) else error
         return _joined(request, [vectors[keys[text]] for text in request.texts], vectors.values())
+
+    def put(self, request: EmbedRequest, reply: Embeddings) -> list[asyncio.Future[None]]:
+        """Each text's vector on its way into the store."""
+        return [
+            self._store.put(
+                key, Embeddings(vectors=(values,), model=reply.model, model_id=reply.model_id)
+            )
+            for (_, key), values in zip(self._keys(request), reply.vectors, strict=True)
+        ]
+
+    def _keys(self, request: EmbedRequest) -> list[tuple[tuple[str], bytes]]:
+        singles: list[tuple[str]] = [(text,) for text in request.texts]
+        return [(one, self._key(msgspec.structs.replace(request, texts=one))) for one in singles]
 
     def _stored(self, wanted: Iterable[bytes]) -> dict[bytes, Vector]:
         return {
@@ -113,15 +129,14 @@ class Embedding:
         loop = asyncio.get_running_loop()
         for key, text in wanted.items():
             if key not in self._flights:
-                batch = self._batches.get(place)
-                if batch is None or len(batch.flights) >= most:
-                    batch = self._batches[place] = _Batch()
+                batch = self._open.get(place)
+                if batch is None or len(batch.seats) >= most:
+                    batch = self._open[place] = _Batch()
                     loop.call_soon(self._depart, place, batch, request, run, label)
                 flight: Flight = loop.create_future()
-                batch.flights[key] = (text, flight)
+                batch.seats[key] = (text, flight)
                 self._flights[key] = (flight, batch)
-            flight, batch = self._flights[key]
-            flights[key] = flight
+            flights[key], batch = self._flights[key]
             if batch not in batches:
                 batches.add(batch)
                 batch.waiting += 1
@@ -135,77 +150,54 @@ class Embedding:
         run: Run,
         label: str,
     ) -> None:
-        if self._batches.get(place) is batch:
-            del self._batches[place]
+        if self._open.get(place) is batch:
+            del self._open[place]
         if batch.waiting:
-            batch.task = asyncio.ensure_future(self._travel(batch, request, run, label))
+            batch.task = asyncio.ensure_future(self._travel(batch.seats, request, run, label))
         else:
-            self._land(batch.flights, asyncio.CancelledError(), run)
+            self._fail(batch.seats, Failed(asyncio.CancelledError(), run))
 
-    async def _travel(self, batch: _Batch, request: EmbedRequest, run: Run, label: str) -> None:
-        ends: BaseException = asyncio.CancelledError()
+    async def _travel(self, seats: Seats, request: EmbedRequest, run: Run, label: str) -> None:
+        end: BaseException = asyncio.CancelledError()
         try:
-            await self._ask(batch.flights, request, run, label)
-        except BaseException as error:
-            ends = error
-            if isinstance(error, asyncio.CancelledError):
-                raise
+            await self._ask(seats, request, run, label)
+        except Exception as error:
+            end = error
         finally:
-            self._land(batch.flights, ends, run)
+            self._fail(seats, Failed(end, run))
 
-    async def _ask(
-        self,
-        seats: dict[bytes, tuple[str, Flight]],
-        request: EmbedRequest,
-        run: Run,
-        label: str,
-    ) -> None:
+    async def _ask(self, seats: Seats, request: EmbedRequest, run: Run, label: str) -> None:
         texts = tuple(text for text, _ in seats.values())
         try:
             reply = await self._send(msgspec.structs.replace(request, texts=texts), run, label)
         except ProviderError as error:
             if len(seats) == 1 or error.kind not in ONE_TEXT:
-                self._land(seats, error, run)
+                self._fail(seats, Failed(error))
                 return
             items, half = list(seats.items()), len(seats) // 2
-            await asyncio.gather(
-                self._ask(dict(items[:half]), request, run, label),
-                self._ask(dict(items[half:]), request, run, label),
+            halves = (dict(items[:half]), dict(items[half:]))
+            outcomes = await asyncio.gather(
+                *(self._ask(part, request, run, label) for part in halves), return_exceptions=True
             )
+            for outcome in outcomes:
+                if outcome is not None:
+                    raise outcome from None
             return
-        total = sum(map(len, texts)) or 1
-        for (key, (text, flight)), values in zip(seats.items(), reply.vectors, strict=True):
-            vector = Vector(values, reply, len(text) / total if total > 1 else 1 / len(texts))
-            self._flights.pop(key, None)
-            if not flight.done():
-                flight.set_result(vector)
+        weights = [len(text) + 1 for text in texts]
+        total = sum(weights)
+        landing = zip(seats.items(), weights, reply.vectors, strict=True)
+        for (key, (_, flight)), weight, values in landing:
+            self._land(key, flight, Vector(values, reply, weight / total))
 
-    def _land(self, seats: dict[bytes, tuple[str, Flight]], ends: BaseException, run: Run) -> None:
-        """Whatever has no vector yet gets `ends`."""
+    def _fail(self, seats: Seats, why: Failed) -> None:
+        """For whatever has no vector yet."""
         for key, (_, flight) in seats.items():
-            if not flight.done():
-                self._flights.pop(key, None)
-                mine = isinstance(ends, ProviderError)
-                flight.set_result(ends if mine else _Elsewhere(ends, run))
+            self._land(key, flight, why)
 
-
-class _Elsewhere(BaseException):
-    """What ended a batch for a reason of its run's: its budget, its being cancelled."""
-
-    def __init__(self, error: BaseException, run: Run) -> None:
-        super().__init__()
-        self.error = error
-        self.run = run
-
-
-def keep(store: Store, key: Callable[[EmbedRequest], bytes], request: EmbedRequest,
-         reply: Embeddings) -> list[asyncio.Future[None]]:
-    """Each text's vector on its way into the store."""
-    puts = []
-    for text, values in zip(request.texts, reply.vectors, strict=True):
-        one = Embeddings(vectors=(values,), model=reply.model, model_id=reply.model_id)
-        puts.append(store.put(key(msgspec.structs.replace(request, texts=(text,))), one))
-    return puts
+    def _land(self, key: bytes, flight: Flight, outcome: Vector | Failed) -> None:
+        if not flight.done():
+            del self._flights[key]
+            flight.set_result(outcome)
 
 
 def _joined(
@@ -213,16 +205,15 @@ def _joined(
 ) -> Embeddings:
     """The vectors in the order asked; usage and dollars are this call's share."""
     asked = [v for v in distinct if not v.stored]
-    replies = {id(v.reply): v.reply for v in vectors}.values()
     return Embeddings(
         vectors=tuple(v.values for v in vectors),
-        model=next((r.model for r in replies), request.model),
-        model_id=next((r.model_id for r in replies), ""),
+        model=vectors[0].reply.model if vectors else request.model,
+        model_id=vectors[0].reply.model_id if vectors else "",
         usage=Usage(
             input_tokens=round(sum(v.reply.usage.input_tokens * v.share for v in asked)),
             output_tokens=round(sum(v.reply.usage.output_tokens * v.share for v in asked)),
         ),
         cost_usd=sum(v.reply.cost_usd * v.share for v in asked),
         cached=bool(vectors) and not asked,
-        notes=tuple(dict.fromkeys(n for v in asked for n in v.reply.notes)),
+        notes=tuple(dict.fromkeys(note for v in asked for note in v.reply.notes)),
     )

@@ -20,8 +20,9 @@ from swath.catalog.model import Model
 from swath.engine.backend import Backend, HttpBackend, LocalBackend
 from swath.engine.budget import Budgeting
 from swath.engine.cache import Caching, accept
-from swath.engine.call import Call, Check, Next
+from swath.engine.call import Call, Check, Next, Stage
 from swath.engine.context import ContextCheck
+from swath.engine.embedding import Embedding
 from swath.engine.fallback import falling_back
 from swath.engine.ledger import Ledger
 from swath.engine.limit import Limiting
@@ -37,7 +38,6 @@ from swath.messages import (
     Embeddings,
     EmbedRequest,
     Request,
-    Usage,
     content_hash,
 )
 from swath.providers import LOCAL, provider
@@ -71,20 +71,19 @@ class Engine:
         }
         self.estimates = TokenEstimates(self._recall)
         self.limits = Limiting(self._backends, self.estimates)
-        stages = (
-            Ledger(store),
-            Caching(store),
-            falling_back,
+        ledger = Ledger(store)
+        ask = _onion(
+            self._ask,
             ContextCheck(self.estimates),
             Validating(),
             Retrying(),
             self.limits,
             Budgeting(self.estimates),
         )
-        journey: Next = self._ask
-        for stage in reversed(stages):
-            journey = partial(stage, journey)
-        self._journey = journey
+        self._journey = _onion(ask, ledger, Caching(store), falling_back)
+        # Texts have keys of their own, so batches of them pass the store by.
+        self._embedding = Embedding(store, self.hash, self._send)
+        self._embed_journey = _onion(ask, ledger)
 
     # -- one call
 
@@ -134,27 +133,13 @@ class Engine:
     async def embed(
         self, request: EmbedRequest, *, run: Run | None = None, label: str = ""
     ) -> Embeddings:
-        """One vector for each text, in as many calls as the provider's limit of texts asks for."""
+        """One vector for each text, from the store or the model, in as few calls as the provider's
+        limit of texts allows. Each text is stored for itself, and equal ones are asked once.
+
+        Raises ProviderError where any text failed, BudgetReached; what was bought is stored."""
         model = self.models[request.model]
         most = LOCAL_TEXTS if model.provider == LOCAL else provider(model.provider).max_texts(model)
-        texts = request.texts
-        parts = [
-            msgspec.structs.replace(request, texts=texts[i : i + most])
-            for i in range(0, max(len(texts), 1), most)
-        ]
-        replies = await asyncio.gather(
-            *(self._journey(self._call(p, run, None, label, (), False, False)) for p in parts)
-        )
-        whole = [reply for reply in replies if isinstance(reply, Embeddings)]
-        if len(whole) == 1:
-            return whole[0]
-        return msgspec.structs.replace(
-            whole[0],
-            vectors=tuple(vector for reply in whole for vector in reply.vectors),
-            usage=sum((reply.usage for reply in whole), Usage()),
-            cost_usd=sum(reply.cost_usd for reply in whole),
-            cached=all(reply.cached for reply in whole),
-        )
+        return await self._embedding(request, run or Run(label), label, most)
 
     # -- many calls
 
@@ -247,6 +232,17 @@ class Engine:
                 waiting += chain[alias].fallback
         return tuple(chain.values())
 
+    async def _send(self, request: EmbedRequest, run: Run, label: str) -> Embeddings:
+        """One call for a batch of texts. Its slot is free again once all vectors are durable."""
+        call = self._call(request, run, None, label, (), True, False)
+        try:
+            reply = await self._embed_journey(call)
+            assert isinstance(reply, Embeddings)
+            await asyncio.gather(*self._embedding.put(request, reply))
+            return reply
+        finally:
+            call.release()
+
     async def _ask(self, call: Call) -> AnyReply:
         """The innermost step: one try at the provider."""
         model, backend = call.model, self.limits.backend(call.model)
@@ -283,6 +279,13 @@ class Engine:
         )
         mean: Any = rows[0]["mean"] if rows else None
         return None if mean is None else float(mean)
+
+
+def _onion(inner: Next, *stages: Stage) -> Next:
+    """`inner` within `stages`, the first outermost."""
+    for stage in reversed(stages):
+        inner = partial(stage, inner)
+    return inner
 
 
 def _settled(request: AnyRequest, model: Model) -> AnyRequest:

@@ -122,9 +122,9 @@ def attribute(
     for name in slices:
         if name not in source.schema:
             raise missing(name, source.columns)
-    for name in (gold, reference):
-        if name is not None:
-            path(name, source.schema)
+    for wanted in (gold, reference):
+        if wanted is not None:
+            path(wanted, source.schema)
     for operator in operators.values():
         operator.reads(source.schema)
     session = session or current()

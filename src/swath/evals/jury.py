@@ -158,6 +158,14 @@ def verdicts(
     `input, reference, model_a, model_b`): a line an item, judge and order, and with several
     judges those of the jury. Equal answers are ties, without a call."""
     judges = judge.models(session.models.default)
+    return told(ask(items, judge, purse, session, **settings), items, judge, judges)
+
+
+def ask(
+    items: pl.DataFrame, judge: Judge, purse: Purse, session: Session, **settings: Any
+) -> FrameRun:
+    """The run that asks every judge about every item in each order; `told` reads it."""
+    judges = judge.models(session.models.default)
     asked, _ = _split(items, judge)
     rows = frame(asked).with_columns(
         **{
@@ -167,8 +175,7 @@ def verdicts(
             for name in judges
         }
     )
-    run = purse.run(rows, session=session, **settings)
-    return told(run, items, judge, judges)
+    return purse.run(rows, session=session, **settings)
 
 
 def told(run: FrameRun, items: pl.DataFrame, judge: Judge, judges: Sequence[str]) -> Judged:

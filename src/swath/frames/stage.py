@@ -348,13 +348,19 @@ def column_or_failures(
 ) -> pl.Series:
     """The cells as a column. Values of the right shape that the type cannot hold (a number of 30
     digits) are null, and `failed` is told of them."""
+    made = _series(name, cells, dtype)
+    if made is not None and made.null_count() == sum(cell is None for cell in cells):
+        return made
+    for row, cell in enumerate(cells):
+        one = _series(name, [cell], dtype)
+        if cell is not None and (one is None or one[0] is None):
+            cells[row] = None
+            failed(row, f"the answer does not fit the column's type, {dtype}.")
+    return pl.Series(name, cells, dtype=dtype, strict=False)
+
+
+def _series(name: str, cells: list[Any], dtype: pl.DataType) -> pl.Series | None:
     try:
         return pl.Series(name, cells, dtype=dtype, strict=False)
     except (pl.exceptions.PolarsError, OverflowError, TypeError):
-        for row, cell in enumerate(cells):
-            try:
-                pl.Series(name, [cell], dtype=dtype, strict=False)
-            except (pl.exceptions.PolarsError, OverflowError, TypeError):
-                cells[row] = None
-                failed(row, f"the answer does not fit the column's type, {dtype}.")
-        return pl.Series(name, cells, dtype=dtype, strict=False)
+        return None

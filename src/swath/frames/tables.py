@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from swath.frames.plan import Plan, Whole
+from swath.operators.base import ModelChoice
+from swath.operators.rank import GROUP
+from swath.operators.sort_by import SortBy
 from swath.operators.table import TableOperator
+from swath.operators.top_k import TopK
 
 if TYPE_CHECKING:
     from swath.frames.frame import Frame
@@ -32,3 +36,80 @@ class Tables:
         if name in taken:
             name = next(f"{name}_{i}" for i in range(2, 999) if f"{name}_{i}" not in taken)
         return self.then(Whole.over(self.plan.schema, name, operator, plans))
+
+    # -- in order of a question
+
+    def top_k(
+        self,
+        k: int,
+        *,
+        by: str,
+        model: ModelChoice = None,
+        items_per_call: int = GROUP,
+        pointwise: bool = False,
+        rank: str | None = None,
+        seed: int = 0,
+        instructions: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> Frame:
+        """The `k` rows that fit a question best, the best first.
+
+            frame.top_k(5, by="Which ticket is more urgent?\n{text}", model="fast")
+
+        `by`: the question, then what a model is shown of each row. A call puts `items_per_call`
+        rows in order (2 asks about pairs); about n/(items_per_call - 1) + k log n calls. With
+        `pointwise` each row is first given a score of 0 to 10 by a call of its own, and only those
+        near the cut are compared. `rank` names a column for the place, from 1. Rows that could not
+        be asked about are reported and come last, blank ones after them.
+
+        Raises InputError, ColumnNotFound.
+        """
+        settings = _ranking(
+            model, items_per_call, pointwise, rank, seed, instructions, max_tokens, temperature
+        )
+        return self.whole(TopK(k, by, **settings))
+
+    def sort_by(
+        self,
+        by: str,
+        *,
+        model: ModelChoice = None,
+        descending: bool = True,
+        items_per_call: int = GROUP,
+        pointwise: bool = False,
+        rank: str | None = None,
+        seed: int = 0,
+        instructions: str | None = None,
+        max_tokens: int | None = None,
+        temperature: float | None = None,
+    ) -> Frame:
+        """All rows in order of how well they fit a question: the best first, or with
+        `descending=False` last. About n log n / (items_per_call - 1) calls; the rest is as for
+        `top_k`. Raises InputError, ColumnNotFound."""
+        settings = _ranking(
+            model, items_per_call, pointwise, rank, seed, instructions, max_tokens, temperature
+        )
+        return self.whole(SortBy(by, descending=descending, **settings))
+
+
+def _ranking(
+    model: ModelChoice,
+    items_per_call: int,
+    pointwise: bool,
+    rank: str | None,
+    seed: int,
+    instructions: str | None,
+    max_tokens: int | None,
+    temperature: float | None,
+) -> dict[str, Any]:
+    return {
+        "model": model,
+        "items_per_call": items_per_call,
+        "pointwise": pointwise,
+        "rank": rank,
+        "seed": seed,
+        "instructions": instructions,
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+    }

@@ -28,7 +28,7 @@ risk, so that when to stop may depend on all that was seen.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -36,7 +36,7 @@ from typing import Literal
 Target = Literal["agreement", "precision", "recall", "both"]
 NEVER = math.inf
 TEETH = 4
-HUGE = 10**7  # rows from which a table counts as endless
+ENDLESS = 10**7  # rows from which a table's size no longer matters
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,10 +119,7 @@ def tolerance(n: int, quality: float, risk: float, rows: int) -> int:
     """Slips that a sample of `n` rows may show, of a set of at most `rows`; -1: too small for any.
 
     It holds for every size of the set from `n` to `rows`, as what it leaves out is not known."""
-    sizes = _worst(n, quality, rows)
-    return _largest(
-        lambda c: max((_tail(c, n, c + 1 + m, size) for size, m in sizes), default=0.0) <= risk, n
-    )
+    return _largest(lambda c: _broken(c, n, quality, rows) <= risk, n)
 
 
 @lru_cache(maxsize=4096)
@@ -132,21 +129,31 @@ def beside(true: int, wrong: float, risk: float) -> int:
     return _largest(lambda c: _tail_endless(c, c + true, wrong) <= risk, 10 * true + 10)
 
 
+@lru_cache(maxsize=4096)
 def least(quality: float, risk: float, rows: int) -> int:
     """The smallest sample that can bear the promise, if it shows no slip."""
-    enough = math.ceil(math.log(risk) / math.log(quality))
-    return next((n for n in range(1, min(enough, rows)) if tolerance(n, quality, risk, rows) >= 0),
-                min(enough, rows))  # fmt: skip
+    low, high = 0, min(math.ceil(math.log(risk) / math.log(quality)), rows)
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if _broken(0, middle, quality, rows) <= risk else (middle, high)
+    return high
 
 
-def _worst(n: int, quality: float, rows: int) -> list[tuple[int, int]]:
-    """Sizes of a table, and the slips that may be left in each, that are hardest to tell from too
-    many: just before one more would be allowed. The largest are the hardest."""
-    if rows >= HUGE:
-        return [(0, 0)] if n < 0 else [(HUGE, int(_allowed(HUGE, quality)))]
-    found = [(rows, _allowed(rows, quality))]
-    for m in range(found[0][1] - 1, max(found[0][1] - 1 - TEETH, -1), -1):
-        # The largest size at which m are allowed and m + 1 are not.
+def _broken(c: int, n: int, quality: float, rows: int) -> float:
+    """The chance of a broken promise where `c` slips are let pass, in the hardest table."""
+    if rows >= ENDLESS:
+        return _tail_endless(c, n, 1 - quality)
+    sizes = _hardest(n, quality, rows)
+    return max((_tail(c, n, c + 1 + m, size) for size, m in sizes), default=0.0)
+
+
+@lru_cache(maxsize=4096)
+def _hardest(n: int, quality: float, rows: int) -> list[tuple[int, int]]:
+    """Sizes of a table, with the slips that may be left in each, where too many are hardest to
+    tell: the largest, and those just before one more is allowed."""
+    most = _allowed(rows, quality)
+    found = [(rows, most)]
+    for m in range(most - 1, max(most - 1 - TEETH, -1), -1):
         size = math.ceil((m + 1) / (1 - quality)) + 1
         while size > 0 and _allowed(size, quality) > m:
             size -= 1
@@ -159,9 +166,8 @@ def _allowed(rows: int, quality: float) -> int:
     return math.floor((1 - quality) * rows + 1e-9)
 
 
-def _largest(fits: object, most: int) -> int:
-    """The largest c from 0 to `most` that fits, where smaller ones do if a larger one does."""
-    assert callable(fits)
+def _largest(fits: Callable[[int], bool], most: int) -> int:
+    """The largest c from 0 to `most` that fits, where all below one that fits do; -1: none."""
     if not fits(0):
         return -1
     low, high = 0, 1

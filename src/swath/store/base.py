@@ -95,6 +95,14 @@ class PromptUse(msgspec.Struct, frozen=True, kw_only=True):
     label: str
 
 
+TABLES: Mapping[str, type[msgspec.Struct]] = {
+    "calls": CallRow,
+    "runs": RunRow,
+    "prompts": PromptRow,
+    "prompt_uses": PromptUse,
+}
+
+
 class Store(Protocol):
     """Keyed by `content_hash`. Reads are synchronous and fast; writes are grouped.
 

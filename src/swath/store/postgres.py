@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from swath.errors import MissingExtra, StoreError
-from swath.store.base import CallRow, PromptRow, PromptUse, RunRow, columns, table
+from swath.store.base import TABLES, CallRow, PromptRow, PromptUse, RunRow, columns, table
 from swath.store.grouped import Batch, GroupedStore
 
 try:
@@ -46,7 +46,6 @@ _SCHEMA = (
     table("prompts", PromptRow, _TYPES, ", PRIMARY KEY (name, id), UNIQUE (name, version)"),
     table("prompt_uses", PromptUse, _TYPES, ", PRIMARY KEY (run, label, prompt, name)"),
 )
-_ROWS = {"calls": CallRow, "runs": RunRow, "prompts": PromptRow, "prompt_uses": PromptUse}
 _HAVE = (
     "SELECT attname FROM pg_attribute"
     " WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped"
@@ -115,12 +114,12 @@ class PostgresStore(GroupedStore):
             db.execute("SELECT pg_advisory_xact_lock(%s)", (_LOCK,))  # others may start just now
             have = {
                 name: {column for (column,) in db.execute(_HAVE, (name,))}
-                for name in ("responses", *_ROWS)
+                for name in ("responses", *TABLES)
             }
             if not all(have.values()):
                 for statement in _SCHEMA:
                     db.execute(statement)
-            for name, row in _ROWS.items():
+            for name, row in TABLES.items():
                 for column, kind in columns(row).items() if have[name] else ():
                     if column not in have[name]:
                         db.execute(f"ALTER TABLE {name} ADD COLUMN {column} {_TYPES[kind]}")

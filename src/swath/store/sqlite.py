@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from swath.errors import StoreError
-from swath.store.base import CallRow, PromptRow, PromptUse, RunRow, columns, table
+from swath.store.base import TABLES, CallRow, PromptRow, PromptUse, RunRow, columns, table
 from swath.store.grouped import Batch, GroupedStore
 
 PATIENCE = 30.0  # seconds to wait for another process to let go of the file
@@ -33,7 +33,6 @@ _SCHEMA = (
     table("prompts", PromptRow, _TYPES, ", PRIMARY KEY (name, id), UNIQUE (name, version)"),
     table("prompt_uses", PromptUse, _TYPES, ", PRIMARY KEY (run, label, prompt, name)"),
 )
-_ROWS = {"calls": CallRow, "runs": RunRow, "prompts": PromptRow, "prompt_uses": PromptUse}
 
 
 def _insert(name: str, names: Iterable[str]) -> str:
@@ -92,7 +91,7 @@ class SqliteStore(GroupedStore):
         db.execute("BEGIN IMMEDIATE")
         for statement in _SCHEMA:
             db.execute(statement)
-        for name, row in _ROWS.items():  # made by an older version
+        for name, row in TABLES.items():  # made by an older version
             have = {info[1] for info in db.execute(f"PRAGMA table_info({name})")}
             for column, kind in columns(row).items():
                 if column not in have:

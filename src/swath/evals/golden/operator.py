@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +96,7 @@ def with_prompt(operator: Operator, prompt: str) -> Operator:
     if isinstance(operator, Predicate):
         return Predicate(Template(prompt), operator.instructions, **common)
     if isinstance(operator, Extract):
-        return Extract(operator.text, operator.shape, prompt, **common)
+        return Extract(operator.text, operator.shape, prompt, **common)  # type: ignore[arg-type]
     if isinstance(operator, Classify):
         return Classify(
             operator.text,  # type: ignore[arg-type]
@@ -135,8 +134,7 @@ def _from_python(settings: dict[str, Any], prompt: str | None) -> Operator:
     if prompt is not None:
         operator = with_prompt(operator, prompt)
     if model is not None:
-        operator = copy.copy(operator)
-        operator.model, operator.fallback = model, ()
+        operator = operator.with_model(model)
     return operator
 
 

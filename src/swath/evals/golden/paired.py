@@ -65,7 +65,8 @@ def worse(differences: Sequence[float], clusters: Sequence[Hashable] | None = No
     if max(units) - min(units) < _TINY:  # McNemar: how many of n coins fall on plus
         n = len(units)
         plus = round((total / units[0] + n) / 2)
-        return sum(comb(n, k) for k in range(plus + 1)) / 2**n
+        ways: int = sum(comb(n, k) for k in range(plus + 1))
+        return ways / float(2**n)
     source = random.Random(0)
     as_low = 0
     for _ in range(FLIPS):

@@ -128,8 +128,8 @@ def _try(suite: Suite, asked: Table) -> None:
         key = "prompt" if suite.maker.kind in ("map", "predicate") else "text"
         asked.wrong(key, error.message.rstrip("."), error.hint)
     except InputError as error:
-        key = {"extract": "schema", "classify": "labels", "python": "function"}
-        asked.wrong(key.get(suite.maker.kind, "prompt"), error.message.rstrip("."), error.hint)
+        keys = {"extract": "schema", "classify": "labels", "python": "function"}
+        asked.wrong(keys.get(suite.maker.kind, "prompt"), error.message.rstrip("."), error.hint)
     check_fields(suite, operator.dtype)
 
 

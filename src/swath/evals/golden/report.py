@@ -59,7 +59,7 @@ class RowResult(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def title(self) -> str:
-        return f"row {self.row} ({self.id})" if self.id else f"row {self.row}"
+        return f"row {self.row}, id {self.id}" if self.id else f"row {self.row}"
 
 
 class Regression(msgspec.Struct, frozen=True, kw_only=True):

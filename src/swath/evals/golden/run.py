@@ -120,22 +120,28 @@ def scored(
     used = prompt if isinstance(prompt, Prompt) else None
     if used is None and isinstance(said := prompt_of(first), Prompt):
         used = said
-    if used is not None and used.version is None:  # the run has saved it
-        used = used.save(purse.session)
+    answered = [all(not a.missing for a in row) for row in zip(*answers.values(), strict=True)]
+    purse.total.rows = suite.table.height
+    purse.total.ok = sum(answered)
+    purse.total.failed = suite.table.height - sum(answered)
     return Report(
         name=suite.name,
         file=suite.file,
         at=time.time(),
         status="passed" if all(r.ok for r in results) else "failed",
         models=names,
-        prompt=used
-        and PromptUsed(name=used.name, version=used.version, id=used.id, text=str(used)),
+        prompt=None if used is None else _used(used, purse.session),
         metrics=msgspec.structs.replace(purse.total),
         runs=tuple(purse.runs),
         checks=tuple(results),
         regressions=(),
         rows=tuple(rows),
     )
+
+
+def _used(prompt: Prompt, session: Session) -> PromptUsed:
+    saved = prompt if prompt.version is not None else prompt.save(session)
+    return PromptUsed(name=saved.name, version=saved.version, id=saved.id, text=str(saved))
 
 
 class Answer(NamedTuple):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from swath.evals.golden.paired import Interval
 from swath.evals.golden.report import CheckResult, Regression, Report
+from swath.frames.explanation import dollars
 
 NAMED = 5  # rows in the text; all are in the JSON
 
@@ -22,7 +23,7 @@ def shown(report: Report) -> str:
         parts.append("\n".join(r.sentence for r in report.regressions))
     m = report.metrics
     parts.append(
-        f"{m.calls:,} calls, {m.cached:,} answers from the store. ${m.cost_usd:.4f}, "
+        f"{m.calls:,} calls, {m.cached:,} answers from the store. {dollars(m.cost_usd)}, "
         f"{m.seconds:.1f} s.\n{summary(report)}"
     )
     return "\n\n".join(parts)

@@ -67,10 +67,12 @@ class Table:
         return key in self._left
 
     def text(self, key: str, default: T = None) -> str | T:  # type: ignore[assignment]
-        return self._take(key, str, "a text", default)
+        value: str | T = self._take(key, str, "a text", default)
+        return value
 
     def flag(self, key: str, default: bool = False) -> bool:
-        return self._take(key, bool, "true or false", default)
+        value: bool = self._take(key, bool, "true or false", default)
+        return value
 
     def number(self, key: str, default: T = None) -> float | T:  # type: ignore[assignment]
         value = self._take(key, (int, float), "a number", default, but=bool)
@@ -84,7 +86,7 @@ class Table:
         return value
 
     def whole(self, key: str, default: T = None, least: int = 0) -> int | T:  # type: ignore[assignment]
-        value = self._take(key, int, "a whole number", default, but=bool)
+        value: int | T = self._take(key, int, "a whole number", default, but=bool)
         if isinstance(value, int) and value < least:
             self.wrong(key, f"'{key}' is {value}, and must be at least {least}")
         return value

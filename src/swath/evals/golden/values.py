@@ -1,4 +1,4 @@
-"""Answers and labels as things that can be compared: a CSV knows only texts, an operator has types."""
+"""Answers and labels made comparable: a CSV knows only texts, an operator has types."""
 
 from __future__ import annotations
 

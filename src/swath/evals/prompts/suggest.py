@@ -9,7 +9,7 @@ a text that occurs twice cannot be on both.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
@@ -54,10 +54,11 @@ _SCHEMA = Schema(
     },
 )
 _TASK = """\
-You improve prompts. You are given a prompt that is run over the rows of a table, and rows on which \
-its answer was judged wrong, with the reasons. Find what the failures have in common, and write the \
-next version of the prompt: the whole of it, ready to be used. Say what is wanted in general terms; \
-do not list the rows shown as cases, and keep what works. Keep it as short as it can be."""
+You improve prompts. You are given a prompt that is run over the rows of a table, and rows on \
+which its answer was judged wrong, with the reasons. Find what the failures have in common, and \
+write the next version of the prompt: the whole of it, ready to be used. Say what is wanted in \
+general terms; do not list the rows shown as cases, and keep what works. Keep it as short as it \
+can be."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ def suggest(
     holdout: float = 0.5,
     seed: int = 0,
     models: Sequence[str] | None = None,
+    reasons: Mapping[int, Sequence[str]] | None = None,
     max_cost: float | None = None,
     fresh: bool = False,
     progress: Any = False,
@@ -98,9 +100,11 @@ def suggest(
 ) -> Suggestion:
     """The next version of `prompt`, written by `model` and tried on held-back rows.
 
-    `holdout` is the share of rows held back; `models` are those that answer, `model` writes. `fresh`
-    asks for another suggestion than the stored one. It must name the same {columns}. Raises
-    InputError where no seen row failed, ProviderError where no usable suggestion came.
+    `holdout` is the share of rows held back; `models` are those that answer, `model` writes.
+    `reasons` says by row of the suite what a judge held against its answers elsewhere (a
+    comparison): such a row counts as failed. `fresh` asks for another suggestion than the stored
+    one. It must name the same {columns}. Raises InputError where no seen row failed, ProviderError
+    where no usable suggestion came.
     """
     from swath.evals.stats.decide import decide  # noqa: F401  the extra: before anything is spent
     from swath.session import current
@@ -110,7 +114,9 @@ def suggest(
     parent = prompt.save(chosen)
     seen, held = split(suite, parent, holdout, seed)
     report = scored(suite.keep(seen), parent, models, purse, free=True)
-    failures = [row for row in report.rows if _failed(row)]
+    # Positions in the report are those within the seen rows.
+    blamed = {i: reasons[row] for i, row in enumerate(seen) if row in reasons} if reasons else {}
+    failures = [row for row in report.rows if _failed(row) or row.row in blamed]
     if not failures:
         raise InputError(
             f"No failure to learn from: all {len(seen):,} seen rows passed.",
@@ -121,7 +127,7 @@ def suggest(
         model=model,
         messages=(
             Message("system", _TASK + _rules(parent, template)),
-            Message("user", _case(parent, report, failures)),
+            Message("user", _case(parent, report, failures, blamed)),
         ),
         schema=_SCHEMA,
         max_tokens=MAX_TOKENS,
@@ -170,8 +176,8 @@ def _rules(prompt: Prompt, template: bool) -> str:
         return " It is the instructions; the row's text follows it in a message of its own."
     names = ", ".join(f"{{{name}}}" for name in dict.fromkeys(Template(prompt).names))
     return (
-        f" It is a template, whose {names} is filled from each row: keep every such name exactly as "
-        "it is written, add none, and write {{ or }} for a plain brace."
+        f" It is a template, whose {names} is filled from each row: keep every such name exactly "
+        "as it is written, add none, and write {{ or }} for a plain brace."
     )
 
 
@@ -198,14 +204,19 @@ def _check(parent: Prompt, template: bool) -> Check:
     return check
 
 
-def _case(prompt: Prompt, report: Report, failures: Sequence[RowResult]) -> str:
+def _case(
+    prompt: Prompt,
+    report: Report,
+    failures: Sequence[RowResult],
+    blamed: Mapping[int, Sequence[str]],
+) -> str:
     """What the writer reads: the prompt, what fails and why, and a few rows that are right."""
-    right = [row for row in report.rows if not _failed(row)][:GOOD]
+    right = [row for row in report.rows if row not in failures][:GOOD]
     parts = [f"<prompt>\n{prompt}\n</prompt>"]
     if prompt.instructions:
         parts.append(f"<instructions>\n{prompt.instructions}\n</instructions>")
     parts.append(f"{len(failures)} of {len(report.rows)} answers failed. Some of them:")
-    parts += [_row(row) for row in _varied(failures)]
+    parts += [_row(row, blamed.get(row.row, ())) for row in _varied(failures)]
     if right:
         parts += ["Some that are right:", *map(_row, right)]
     return "\n\n".join(parts)
@@ -221,7 +232,7 @@ def _varied(failures: Sequence[RowResult]) -> list[RowResult]:
     return [rows[i] for i in range(turns) for rows in kinds.values() if i < len(rows)][:FAILURES]
 
 
-def _row(row: RowResult) -> str:
+def _row(row: RowResult, blamed: Sequence[str] = ()) -> str:
     fields = [(name, as_text(value)) for name, value in row.input.items()]
     fields.append(
         ("answer", f"(none: {row.unanswered})" if row.unanswered else as_text(row.answer))
@@ -232,4 +243,5 @@ def _row(row: RowResult) -> str:
         for name, score in row.scores.items()
         if score.score is not None and not score.passed
     ]
+    fields += [("a judge said", reason) for reason in blamed]
     return "<row>\n" + "\n".join(f"{n}: {v[:LONGEST]}" for n, v in fields) + "\n</row>"

@@ -60,15 +60,6 @@ function random(seed) {
   };
 }
 
-function shuffled(list, next) {
-  const copy = list.slice();
-  for (let i = copy.length - 1; i > 0; i--) {
-    const j = Math.floor(next() * (i + 1));
-    [copy[i], copy[j]] = [copy[j], copy[i]];
-  }
-  return copy;
-}
-
 /** Offers `text` as a file of the user's; nothing leaves the machine. */
 function download(name, text, type) {
   const url = URL.createObjectURL(new Blob([text], { type }));

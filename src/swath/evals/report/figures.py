@@ -80,7 +80,7 @@ def _rated(comparison: Comparison, found: Sequence[Outcome]) -> list[Line]:
             for_a = {"A": 1.0, "B": 0.0}.get(each.verdict, 0.5)
             won[each.a].append((each.row, for_a))
             won[each.b].append((each.row, 1 - for_a))
-    name = "Rows won against the others, ties half"
+    name = "Rows won against the others, by the judge"
     return [
         _quality(model, *_mean(won[model]), measure=name)
         for model in comparison.models

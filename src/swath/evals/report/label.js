@@ -1,7 +1,7 @@
 /* Blind labelling: a random sample of pairs, models hidden, sides shuffled; ends in human.csv. */
 
 const labelling = { annotator: "", queue: [], at: 0, labels: new Map(), known: new Map() };
-const drawn = data.rows.flatMap((row) => row.items.map((item) => ({ item, row }))).sort((x, y) => (x.item.id < y.item.id ? -1 : 1));
+const drawn = data.rows.flatMap((row) => row.items.map((item) => ({ item, row }))).sort((x, y) => x.item.turn - y.item.turn);
 const storeKey = () => `swath-labels:${data.id}:${labelling.annotator}`;
 
 // Equal answers are ties without a question, as they are for the judge.
@@ -25,12 +25,11 @@ function startLabelling() {
   place.hidden = false;
   const name = h("input", { type: "text", required: true, value: labelling.annotator || "", autocomplete: "off", maxlength: 60 });
   const count = h("input", { type: "number", min: 1, max: drawn.length, value: Math.min(30, drawn.length), required: true });
-  const seed = h("input", { type: "number", value: data.seed, required: true });
   place.replaceChildren(h("h2", {}, "Label blind"),
-    h("p", {}, `A random sample of the ${plural(drawn.length, "pair")} of answers, drawn with a seed. You see the input and two answers, not whose they are; which one stands first is shuffled.`),
-    h("p", { class: "soft" }, "Give the same seed to two people, and they label the same pairs: how far they agree tells how far a judge could. Do not pick pairs by hand: only a random sample tells about the rest."),
-    h("form", { onsubmit: (event) => { event.preventDefault(); begin(name.value.trim(), Number(count.value), seed.value); } },
-      h("label", {}, "Your name", name), h("label", {}, "Pairs", count), h("label", {}, "Seed", seed),
+    h("p", {}, `A random sample of the ${plural(drawn.length, "pair")} of answers. You see the input and two answers, not whose they are; which one stands first is shuffled.`),
+    h("p", { class: "soft" }, "Everyone is given the same pairs in the same order: how far two people agree tells how far a judge could. Stop when you like: what is labelled by then is a random sample, which is what lets it speak for the rest."),
+    h("form", { onsubmit: (event) => { event.preventDefault(); begin(name.value.trim(), Number(count.value)); } },
+      h("label", {}, "Your name", name), h("label", {}, "Pairs", count),
       h("button", { class: "button strong", type: "submit" }, "Begin"),
       h("button", { class: "button", type: "button", onclick: endLabelling }, "Back to the report")));
   scrollTo(0, 0);
@@ -44,10 +43,10 @@ function endLabelling() {
   byId("start-labels").focus();
 }
 
-function begin(annotator, count, seed) {
+function begin(annotator, count) {
   if (!annotator) return;
-  const sides = random(`${seed} ${annotator}`);
-  const sample = shuffled(drawn, random(seed)).slice(0, count).map((each) => ({ ...each, swap: sides() < 0.5 }));
+  const sides = random(annotator);
+  const sample = drawn.slice(0, count).map((each) => ({ ...each, swap: sides() < 0.5 }));
   Object.assign(labelling, { annotator, queue: sample, at: 0, labels: new Map() });
   labelling.known = saved();
   advance(true);
@@ -106,8 +105,8 @@ function drawLabel() {
   if (at >= queue.length) {
     const same = queue.filter(equal).length;
     place.replaceChildren(head, h("p", {}, `${plural(done, "label")} by ${labelling.annotator}.`, same ? ` ${plural(same, "pair")} had equal answers: ties without a question.` : ""),
-      h("p", { class: "soft" }, "Download human.csv, and give it to the comparison: ", h("code", {}, 'sw.compare(…, human="human.csv")'),
-        ". Nothing is paid for again, and the next report says how far the judge agrees with you."),
+      h("p", { class: "soft" }, "Download human.csv, and give it to the comparison: ", h("code", {}, 'comparison.with_human("human.csv")'),
+        ". Nothing is asked of a model again, and the next report says how far the judge agrees with you."),
       h("p", {}, h("button", { class: "quiet", type: "button", onclick: undo, disabled: before() < 0 }, "Change the last one")));
     byId("save-labels").focus();
     return;

@@ -15,24 +15,29 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One item: two answers to one row. `verdict` is A, B, tie, or None where none can be read;
-    `split`: a judge said otherwise in the other order; `label`: what most people said."""
+    """One item: two answers to one row. `judged`: A, B, tie, or None where the judge said nothing
+    that can be read; `split`: a judge said otherwise in the other order; `label`: what most people
+    said."""
 
     id: str
     row: int
     a: str
     b: str
-    verdict: str | None
+    judged: str | None
     split: bool
     label: str | None
     verdicts: tuple[dict[str, Any], ...]
     labels: tuple[dict[str, Any], ...]
 
     @property
+    def verdict(self) -> str | None:
+        """The judge's; people's where no judge was asked."""
+        return self.judged if self.verdicts or self.judged else self.label
+
+    @property
     def against_labels(self) -> bool:
         """Whether the judge and the labels say different things."""
-        said = any(each["verdict"] is not None for each in self.verdicts)
-        return said and self.label is not None and self.label != self.verdict
+        return self.judged is not None and self.label is not None and self.label != self.judged
 
 
 def outcomes(comparison: Comparison) -> list[Outcome]:
@@ -40,20 +45,37 @@ def outcomes(comparison: Comparison) -> list[Outcome]:
     if comparison.items is None:
         return []
     labels, verdicts = _by_item(comparison.human), _by_item(comparison.verdicts)
-    settled = _by_item(_settled(comparison))
-    return [
-        _outcome(item, *(table.get(item["item_id"], []) for table in (verdicts, settled, labels)))
-        for item in comparison.items.to_dicts()
-    ]
+    judged = _judged(comparison)
+    found = []
+    for item in comparison.items.to_dicts():
+        key = item["item_id"]
+        own = verdicts.get(key, [])
+        label = most(each["label"] for each in labels.get(key, []))
+        found.append(
+            Outcome(
+                id=key,
+                row=item["row"],
+                a=item["model_a"],
+                b=item["model_b"],
+                judged=judged.get(key),
+                split=_split(own),
+                label=label,
+                verdicts=tuple(own),
+                labels=tuple(labels.get(key, [])),
+            )
+        )
+    return found
 
 
-def _settled(comparison: Comparison) -> pl.DataFrame | None:
-    """One verdict an item and judge, of both orders."""
-    if comparison.verdicts is None or not len(comparison.verdicts):
-        return None
-    from swath.evals.stats.position import settle
+def _judged(comparison: Comparison) -> dict[str, str | None]:
+    """What the judge (the jury, where there are several) makes of each item."""
+    if comparison.trust is None or (comparison.verdicts is None and comparison.scores is None):
+        return {}
+    from swath.evals.concluding import opinions
 
-    return settle(comparison.verdicts)
+    return dict(
+        opinions(comparison, comparison.trust.judge).select("item_id", "verdict").iter_rows()
+    )
 
 
 def _by_item(table: pl.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
@@ -63,28 +85,13 @@ def _by_item(table: pl.DataFrame | None) -> dict[str, list[dict[str, Any]]]:
     return grouped
 
 
-def _outcome(
-    item: dict[str, Any],
-    verdicts: list[dict[str, Any]],
-    settled: list[dict[str, Any]],
-    labels: list[dict[str, Any]],
-) -> Outcome:
+def _split(verdicts: Iterable[dict[str, Any]]) -> bool:
+    """Whether a judge said one thing in one order and another in the other."""
     by_judge: dict[str, set[str]] = defaultdict(set)
     for each in verdicts:
         if each["verdict"] is not None:
             by_judge[each["judge"]].add(each["verdict"])
-    label = most(each["label"] for each in labels)
-    return Outcome(
-        id=item["item_id"],
-        row=item["row"],
-        a=item["model_a"],
-        b=item["model_b"],
-        verdict=most(each["verdict"] for each in settled) if verdicts else label,
-        split=any(len(some) > 1 for some in by_judge.values()),
-        label=label,
-        verdicts=tuple(verdicts),
-        labels=tuple(labels),
-    )
+    return any(len(said) > 1 for said in by_judge.values())
 
 
 def most(votes: Iterable[str | None]) -> str | None:

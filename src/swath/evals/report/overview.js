@@ -27,17 +27,16 @@ function scale(d) {
       h("span", { class: "half" }),
       h("span", { class: "span", style: { left: left(d.win_rate.low), width: `${Math.max(0.5, (d.win_rate.high - d.win_rate.low) * 100)}%` } }),
       h("span", { class: "dot", style: { left: left(d.win_rate.estimate) } })),
-    h("p", { class: "tally" },
-      `${d.a} better in ${number(d.wins_a)} · tie ${number(d.ties)} · ${d.b} better in ${number(d.wins_b)}`,
-      d.unparsed ? ` · no readable verdict ${number(d.unparsed)}` : "",
-      ` · ${d.b} wins ${percent(d.win_rate.estimate)} (${interval(d.win_rate)}), ties half`));
+    h("p", { class: "tally" }, h("span", {}, `${d.b} wins ${percent(d.win_rate.estimate)} of rows (${interval(d.win_rate)}), ties half.`), " ",
+      h("span", {}, `Verdicts: ${d.a} ${number(d.wins_a)} · tie ${number(d.ties)} · ${d.b} ${number(d.wins_b)}`,
+        d.unparsed ? ` · not readable ${number(d.unparsed)}` : "", ".")));
 }
 
 const METHODS = { judge: "Judge alone", labels: "Your labels alone", ppi: "Both (prediction-powered)" };
 
 function methods(d) {
   const lines = data.calibration.filter((c) => c.model_a === d.a && c.model_b === d.b);
-  if (!lines.length) return null;
+  if (!lines.length || (lines.length === 1 && lines[0].method === "judge")) return null;
   return h("table", { class: "methods" },
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, `How often ${d.b} wins`), h("th", { scope: "col" }, "share"),
       h("th", { scope: "col" }, "95% interval"), h("th", { scope: "col" }, "rows"))),
@@ -53,7 +52,7 @@ function drawDecisions() {
       ? `The answers differ in ${number(differ)} of ${plural(data.rows.length, "row")}.` : `${plural(data.rows.length, "row")}.`),
       h("p", { class: "soft" }, data.verdicts
         ? "There are too few verdicts to decide between these models."
-        : "No judge was asked and there are no labels, so nothing here says which answer is better. Read the rows below, label some of them blind, or run it again with a judge."));
+        : "No judge was asked and there are no labels, so nothing here says which answer is better. Read the rows below, or compare again with a judge: the answers are stored, and are not paid for twice."));
   }
   const [first, ...others] = data.decisions.slice().sort((x, y) => Boolean(y.winner) - Boolean(x.winner));
   const said = (d, name) => h("div", { class: name }, h("p", { class: "said", dir: "auto" }, d.sentence), scale(d), methods(d));

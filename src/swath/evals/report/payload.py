@@ -36,7 +36,6 @@ def payload(comparison: Comparison) -> dict[str, Any]:
         "models": list(comparison.models),
         "pairs": [list(pair) for pair in pairs],
         "settings": _settings(comparison.settings),
-        "seed": comparison.settings.get("seed") or 0,
         "notes": list(comparison.notes),
         "judge_cost": comparison.judge_cost_usd,
         "decisions": _finite([asdict(each) for each in comparison.decisions]),
@@ -95,23 +94,44 @@ def _rows(
     ]
     lost = {each for decision in comparison.decisions for each in _lost(decision)}
     place = {pair: number for number, pair in enumerate(pairs)}
+    turn = _drawn(comparison)
+    asked = _asked(comparison)
     rows = []
     for at, cells in enumerate(comparison.table.to_dicts()):
         values = [plain_value(cells[comparison.columns[m]], LONGEST) for m in comparison.models]
         errors = [failed.get((at, model)) for model in comparison.models]
         row = {
             "i": at,
-            "input": {name: plain_value(cells[name], LONGEST) for name in comparison.inputs},
+            "input": {name: plain_value(cells[c], LONGEST) for name, c in asked.items()},
             "other": {name: plain_value(cells[name], OTHER) for name in others},
             "answers": values,
             "errors": errors,
             "differs": differing(values, fields),
-            "items": [_item(each, place) for each in items[at]],
+            "items": [_item(each, place, turn) for each in items[at]],
             "scores": [_score(each) for each in scores[at]],
         }
         row["telling"] = telling(row, items[at], lost, len(fields) or 1)
         rows.append(row)
     return sorted(rows, key=lambda row: -row["telling"])
+
+
+def _asked(comparison: Comparison) -> dict[str, str]:
+    """What a person needs to judge an answer: a name to show → its column."""
+    shown = {name: name for name in comparison.inputs}
+    reference = comparison.settings.get("reference")
+    if reference in comparison.table.columns and reference not in shown:
+        shown[f"{reference} (the reference)"] = reference
+    return shown
+
+
+def _drawn(comparison: Comparison) -> dict[str, int]:
+    """Each item's place in the random sample that people label: the same as `swath label` draws."""
+    if comparison.items is None:
+        return {}
+    from swath.evals.labelling import draw
+
+    ids = draw(comparison.items, max(comparison.items.height, 1))["item_id"]
+    return {item: place for place, item in enumerate(ids)}
 
 
 def _lost(decision: Any) -> tuple[tuple[str, str, str], ...]:
@@ -148,9 +168,12 @@ def differing(values: Sequence[Any], fields: Sequence[str]) -> list[str]:
     return [f for f in fields if any(v.get(f) != given[0].get(f) for v in given)]
 
 
-def _item(each: Outcome, place: Mapping[tuple[str, str], int]) -> dict[str, Any]:
+def _item(
+    each: Outcome, place: Mapping[tuple[str, str], int], turn: Mapping[str, int]
+) -> dict[str, Any]:
     return {
         "id": each.id,
+        "turn": turn[each.id],
         "pair": place[each.a, each.b],
         "a": each.a,
         "b": each.b,
@@ -159,7 +182,7 @@ def _item(each: Outcome, place: Mapping[tuple[str, str], int]) -> dict[str, Any]
         "against_labels": each.against_labels,
         "verdicts": [
             {"judge": v["judge"], "order": v["order"], "verdict": v["verdict"]}
-            | {"why": cut(v.get("justification") or "", LONGEST)}
+            | {"why": cut(v["justification"] or "", LONGEST)}
             for v in each.verdicts
         ],
         "labels": [{"by": v["annotator"], "label": v["label"]} for v in each.labels],
@@ -172,7 +195,7 @@ def _score(each: Mapping[str, Any]) -> dict[str, Any]:
         "model": each["model"],
         "criterion": each["criterion"] or "score",
         "score": each["score"],
-        "why": cut(each.get("justification") or "", LONGEST),
+        "why": cut(each["justification"] or "", LONGEST),
     }
 
 

@@ -37,10 +37,13 @@ FEW = 20  # items of another model below which its gap is not shown
 
 @dataclass(frozen=True)
 class SelfPreference:
-    """Whether a judge favours its own model. `gap` is its win rate by the judge minus that by
-    people on the same `n` items, `se` its standard error; `others` the gaps of other models that win more
-    than half; `excess` what is left of the gap once the judge's decisiveness is taken out: a judge
-    less noisy than people pushes every rate away from a half (a line through the other models)."""
+    """Whether a judge favours its own model.
+
+    `gap` is its win rate by the judge minus that by people on the same `n` items, `se` its standard
+    error; `others` the gaps of other models that win more than half; `excess` what is left of the
+    gap once the judge's decisiveness is taken out: a judge less noisy than people pushes every rate
+    away from a half (a line through the other models).
+    """
 
     models: tuple[str, ...]
     n: int

@@ -51,7 +51,9 @@ def order_agreement(
 
 def order_agreement_of(table: pl.DataFrame, resamples: int, seed: int) -> Estimate | None:
     """`order_agreement` of a table with `_unit`."""
-    same = both_orders(table).select("_unit", same=pl.col("verdict").eq_missing(pl.col("verdict_swapped")))
+    same = both_orders(table).select(
+        "_unit", same=pl.col("verdict").eq_missing(pl.col("verdict_swapped"))
+    )
     if "orders_agree" in table.columns:
         said = table.filter(pl.col("order") == "both").select("_unit", same="orders_agree")
         same = pl.concat([same, said.with_columns(pl.col("same").cast(pl.Boolean))])

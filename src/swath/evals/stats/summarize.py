@@ -128,7 +128,7 @@ def _figures(group: _Group) -> dict[str, Any]:
         "human_agreement": agreement,
     }
     favour = _favour(group)
-    found = {
+    found: dict[str, Any] = {
         "n": rows["item_id"].n_unique(),
         "unparsed": rows["verdict"].null_count(),
         **{name: _value(estimate) for name, estimate in intervals.items()},

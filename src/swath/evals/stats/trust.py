@@ -73,6 +73,8 @@ def judge_trust(
         low = ceiling is None or agreement < ceiling - BELOW
         poor = kappa is not None and (kappa < POOR or (kappa < FAIR and low))
         (against if poor else for_it).append(said)
+        if not poor and ceiling is not None and low:
+            for_it.append("it is further from people than they are, so correct it by labels (ppi)")
     if self_preference is not None and self_preference.found:
         gap = self_preference.gap.estimate * 100
         against.append(f"it gives its own model {gap:.0f} points more than people do")
