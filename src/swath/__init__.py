@@ -29,6 +29,14 @@ if TYPE_CHECKING:
     from swath.errors import SwathError as SwathError
     from swath.errors import UnknownModel as UnknownModel
     from swath.errors import WeightsError as WeightsError
+    from swath.evals.attribution import Attribution as Attribution
+    from swath.evals.attribution import attribute as attribute
+    from swath.evals.compare import compare as compare
+    from swath.evals.comparison import Comparison as Comparison
+    from swath.evals.comparison import JudgeTrust as JudgeTrust
+    from swath.evals.golden.run import golden as golden
+    from swath.evals.judge import Judge as Judge
+    from swath.evals.judge import judge as judge
     from swath.evals.prompts.history import prompt as prompt
     from swath.evals.prompts.history import prompts as prompts
     from swath.evals.prompts.prompt import Prompt as Prompt
@@ -49,11 +57,16 @@ if TYPE_CHECKING:
     from swath.messages import Usage as Usage
     from swath.operators import Quote as Quote
     from swath.operators import async_udf as async_udf
+    from swath.operators import cascade as cascade
     from swath.operators import classify as classify
+    from swath.operators import cluster as cluster
     from swath.operators import extract as extract
     from swath.operators import map as map
     from swath.operators import predicate as predicate
+    from swath.operators import reduce as reduce
     from swath.operators import sentiment as sentiment
+    from swath.operators import summarize as summarize
+    from swath.operators import topics as topics
     from swath.session import Session as Session
 
 _HOMES = {
@@ -74,6 +87,11 @@ _HOMES = {
         "UnknownModel",
         "WeightsError",
     ),
+    "swath.evals.attribution": ("Attribution", "attribute"),
+    "swath.evals.compare": ("compare",),
+    "swath.evals.comparison": ("Comparison", "JudgeTrust"),
+    "swath.evals.golden.run": ("golden",),
+    "swath.evals.judge": ("Judge", "judge"),
     "swath.evals.prompts.history": ("prompt", "prompts"),
     "swath.evals.prompts.prompt": ("Prompt",),
     "swath.frames": ("Frame",),
@@ -88,13 +106,18 @@ _HOMES = {
     ),
     "swath.messages": ("Chunk", "Completion", "Message", "Request", "Tool", "Usage"),
     "swath.operators": (
-        "async_udf",
         "Quote",
+        "async_udf",
+        "cascade",
         "classify",
+        "cluster",
         "extract",
         "map",
         "predicate",
+        "reduce",
         "sentiment",
+        "summarize",
+        "topics",
     ),
     "swath.session": ("Session",),
 }

@@ -12,7 +12,20 @@ from typing import Annotated
 
 import typer
 
-from swath.cli import calls, console, demo, doctor, enrich, eval, judge, models, prompts, runs
+from swath.cli import (
+    calls,
+    compare,
+    console,
+    demo,
+    doctor,
+    enrich,
+    eval,
+    judge,
+    label,
+    models,
+    prompts,
+    runs,
+)
 from swath.errors import BudgetReached, Interrupted, SwathError
 
 DEBUG = "--debug"
@@ -31,7 +44,9 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("enrich", epilog=enrich.EXAMPLES)(enrich.enrich)
 app.command("eval", epilog=eval.EXAMPLES)(eval.evaluate)
+app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.add_typer(judge.app, name="judge")
+app.command("label", epilog=label.EXAMPLES)(label.label)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(models.app, name="models")
 app.command("calls")(calls.calls)

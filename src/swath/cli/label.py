@@ -87,7 +87,9 @@ def _ask(pair: Shown, place: str) -> str:
     console.say(f"\n{rule}\nPair {place}\n\n{_filled(pair.task)}")
     if pair.reference:
         console.say(f"\nReference\n{_filled(pair.reference)}")
-    console.say(f"\n── Answer 1 ──\n{_filled(pair.first)}\n\n── Answer 2 ──\n{_filled(pair.second)}\n")
+    console.say(
+        f"\n── Answer 1 ──\n{_filled(pair.first)}\n\n── Answer 2 ──\n{_filled(pair.second)}\n"
+    )
     while True:
         print("Better (1, 2, t, s, q)? ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()

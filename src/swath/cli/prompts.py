@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from swath.evals.prompts.prompt import Prompt
     from swath.store import Store
 
+    Listed = tuple[list[Prompt], dict[tuple[str, str], Usage]]
+
 T = TypeVar("T")
 EXAMPLES = """\b
 swath prompts log reply
@@ -52,10 +54,11 @@ def log(
     """List versions, the newest first: tags, parent, and what each took so far."""
     from swath.evals.prompts import history
 
-    def read(store: Store) -> tuple[list[Prompt], dict[tuple[str, str], Usage]]:
+    def read(store: Store) -> Listed:
         return history.versions(store, name), history.usage(store)
 
-    found, usage = _in_store(config, read, ([], {}), name)
+    none: Listed = ([], {})
+    found, usage = _in_store(config, read, none, name)
     if as_json:
         console.say_json([_facts(p, usage) for p in reversed(found)])
     elif not found:

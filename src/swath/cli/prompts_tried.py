@@ -24,7 +24,7 @@ swath prompts compare route 1 2 --data labelled.csv -c text --classify card,loan
 swath prompts compare reply 1 2 --data tickets.csv --judge big --rubric "Polite and to the point"
 """
 SUGGEST = """\b
-swath eval golden.toml --json report.json; swath prompts suggest reply --from report.json --model big
+swath prompts suggest reply --from report.json --model big      (of `swath eval --json`)
 swath prompts suggest reply --from 3f2a --model big      (a comparison of `swath compare`)
 """
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 from pydantic import BaseModel
 
+from swath.frames.lanes import NARROW, UNASKED, Pending, column_or_failures
 from swath.frames.plan import Udf
 from swath.frames.spool import Batch
-from swath.frames.stage import NARROW, UNASKED, Pending, column_or_failures
 
 if TYPE_CHECKING:
     from swath.frames.run_local import Execution

@@ -7,18 +7,29 @@ would say is not known, so what depends on it rests on assumptions, and these ar
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from swath.engine.shape import Invalid
 from swath.frames.flows import plain, reading_error
-from swath.frames.load import ModelLoad, OperatorCost, placeholder, price_sources, seconds
-from swath.frames.optimize import optimize
+from swath.frames.load import (
+    ModelLoad,
+    OperatorCost,
+    placeholder,
+    price_sources,
+    saved,
+    seconds,
+)
+from swath.frames.measuring import measure
+from swath.frames.optimize import Done, optimize
+from swath.frames.packing import packs, question
 from swath.frames.plan import ROW, Ask, Cache, Keep, Plan, Rows, Step, Udf, Whole, polars_error
 from swath.frames.result import check_models, model_cost
+from swath.frames.selectivity import LOOKED_AT, Sampled, stored
 from swath.frames.survey import EXACT_ROWS, Survey, survey
 from swath.messages import Completion, Request
 from swath.operators.base import Operator
@@ -29,7 +40,6 @@ if TYPE_CHECKING:
     from swath.session import Session
 
 SAMPLE = 400  # rows of a large source that are looked at
-MEASURED = 200  # questions of an operator that are measured
 HALF = 0.5
 
 
@@ -37,8 +47,15 @@ class Estimator:
     """Walks one optimized plan, and is the `Sizes` of its operators. Polars runs in the caller's
     thread, the engine on its loop."""
 
-    def __init__(self, session: Session | None) -> None:
+    def __init__(
+        self,
+        session: Session | None,
+        passing: Mapping[Operator, float] | None = None,
+        surveys: dict[Any, Survey] | None = None,
+    ) -> None:
         self._session = session
+        self._passing = passing or {}
+        self._surveys = {} if surveys is None else surveys  # shared by walks over one source
         self.costs: list[OperatorCost] = []
         self.open: list[OperatorCost] = []  # those that a limit further on would stop
         self.lines: list[tuple[str, float | None, OperatorCost | None]] = []
@@ -71,12 +88,14 @@ class Estimator:
             if not isinstance(node, Step) or any(other.asks for other in node.others):
                 break
             table = node.apply(table, [], *map(plain, node.others))
+        key = (id(plan.source), *map(str, nodes[:start]))
         try:
-            found = survey(table, plan, EXACT_ROWS)
-            if found.rows is not None and found.rows > EXACT_ROWS:
+            found = self._surveys.get(key) or survey(table, plan, EXACT_ROWS)
+            if found.rows is not None and found.rows > EXACT_ROWS and found.sample.height > SAMPLE:
                 found = survey(table, plan, SAMPLE)
         except (pl.exceptions.PolarsError, OSError, UnicodeError) as error:
             raise reading_error(error, plan) from None
+        self._surveys[key] = found
         self.survey = self.survey or found
         if found.rows is None:
             self.assumed["counting the rows took too long: these figures are for the sample"] = None
@@ -115,6 +134,11 @@ class Estimator:
                 elif known and sample.height:
                     kept = sample.filter(column.fill_null(False))
                     passed, sample = kept.height / sample.height, kept
+                elif operator in self._passing:
+                    passed = self._passing[operator]
+                    self.assumed[
+                        f"{passed:.0%} of the rows pass {operator.describe()}, as in a sample"
+                    ] = None
                 else:
                     passed = HALF
                     self.assumed["half of the rows pass a condition that a model judges"] = None
@@ -175,7 +199,7 @@ class Estimator:
         table = sample.with_row_index(ROW)
         cast = node.operator.forecast(table, rows, *others)
         self.assumed.update(dict.fromkeys(cast.assumed))
-        found, measured = self.session.call(self._measure(node.name, cast.requests))
+        found, measured = self.session.call(self._asked(node.name, cast.requests))
         asked = len(cast.requests)
         stored = sum(reply is not None for reply in found)
         loads: dict[str, ModelLoad] = {}
@@ -183,8 +207,7 @@ class Estimator:
             mean = measured.get(alias, ModelLoad(1.0))
             left = calls * (1 - stored / asked if asked else 1.0)
             loads[alias] = mean.scaled(left / (mean.calls or 1.0))
-            if self.session.models[alias].price is None:
-                self.assumed[f"no price is known for '{alias}': it counts as 0"] = None
+        self._unpriced(loads)
         total = sum(cast.calls.values())
         cost = OperatorCost(
             node.name,
@@ -223,68 +246,71 @@ class Estimator:
         default = self.session.models.default
         requests = operator.requests(sample, default)
         distinct = list({id(r): r for r in requests if r is not None}.values())
-        found, measured = self.session.call(self._measure(name, distinct, operator))
+        found: list[Completion | None] = [None] * len(distinct)
+        if operator.single:
+            found = self.session.call(self._stored(distinct))
         scale = rows / sample.height if sample.height else 0.0
         values: dict[int, Any] = {}
-        loads: dict[str, ModelLoad] = {}
-        missing = 0
+        missing: list[Request] = []
         for request, reply in zip(distinct, found, strict=True):
             if reply is not None:
-                try:
+                with suppress(Invalid):
                     values[id(request)] = operator.value(reply)
                     continue
-                except Invalid:
-                    pass
-            missing += 1
-            for question, count in operator.questions(request, self):
-                loads.setdefault(question.model, ModelLoad()).calls += count
-        for model, load in loads.items():
-            mean = measured.get(model, ModelLoad(1.0))
-            loads[model] = mean.scaled(load.calls * scale / (mean.calls or 1.0))
+            missing.append(request)
+        todo = [
+            pair
+            for request in self._packed(operator, missing)
+            for pair in operator.questions(request, self)
+        ]
+        measured = self.session.call(measure(self.session.engine, name, todo))
+        loads = {alias: load.scaled(scale) for alias, load in measured.items()}
         chars = self._output_chars(loads)
         for i, request in enumerate(distinct):
             if id(request) not in values:
                 values[id(request)] = placeholder(operator.dtype, chars, i)
         cells = [None if r is None else values[id(r)] for r in requests]
         models = ", ".join(dict.fromkeys(r.model for r in distinct)) or operator.model_name(default)
-        for model in loads:
-            if self.session.models[model].price is None:
-                self.assumed[f"no price is known for '{model}': it counts as 0"] = None
+        self._unpriced(loads)
         cost = OperatorCost(
             name,
             operator.describe(),
             models,
             rows,
             len(distinct) * scale,
-            (len(distinct) - missing) * scale,
+            (len(distinct) - len(missing)) * scale,
             loads,
         )
         return operator.column(name, cells), cost, not missing
 
-    async def _measure(
-        self, name: str, distinct: list[Request], operator: Operator | None = None
-    ) -> tuple[list[Any], dict[str, ModelLoad]]:
-        """What the store holds, and per model the sums over up to MEASURED questions."""
-        engine = self.session.engine
-        found: list[Completion | None] = [None] * len(distinct)
-        if operator is None or operator.single:
-            found = engine.lookup(distinct)
-        asked = [r for r, reply in zip(distinct, found, strict=True) if reply is None] or distinct
-        step = -(-len(asked) // MEASURED) if asked else 1
-        sums: dict[str, ModelLoad] = {}
-        for request in asked[::step]:
-            for question, count in (
-                operator.questions(request, self) if operator is not None else [(request, 1.0)]
-            ):
-                one = engine.estimate(question, name)
-                load = sums.setdefault(question.model, ModelLoad())
-                load.calls += count
-                load.input_tokens += one.input_tokens * count
-                load.output_tokens += one.output_tokens * count
-                load.cost_usd += one.cost_usd * count
-                load.seconds += one.seconds * count
-            await asyncio.sleep(0)
-        return found, sums
+    @staticmethod
+    def _packed(operator: Operator, requests: list[Request]) -> list[Request]:
+        """What is put for these questions, where several rows go into one call."""
+        if not operator.packed:
+            return requests
+        groups = packs(operator, requests)
+        return [
+            question(operator, [requests[place] for place in places])
+            if len(places) > 1
+            else requests[places[0]]
+            for places in groups
+        ]
+
+    def _unpriced(self, loads: Mapping[str, ModelLoad]) -> None:
+        for alias in loads:
+            if self.session.models[alias].price is None:
+                self.assumed[f"no price is known for '{alias}': it counts as 0"] = None
+
+    async def _stored(self, requests: list[Request]) -> list[Completion | None]:
+        return self.session.engine.lookup(requests)
+
+    async def _asked(
+        self, name: str, requests: list[Request]
+    ) -> tuple[list[Completion | None], dict[str, ModelLoad]]:
+        """What the store holds, and what the questions would take."""
+        found = self.session.engine.lookup(requests)
+        left = [r for r, reply in zip(requests, found, strict=True) if reply is None] or requests
+        return found, await measure(self.session.engine, name, [(r, 1.0) for r in left])
 
     @staticmethod
     def _output_chars(loads: Mapping[str, ModelLoad]) -> int:
@@ -304,9 +330,16 @@ def explain(
         session = current()
     if session is not None:
         check_models(plan, session)
-    optimized, done = optimize(plan, rules, model_cost(session) if session else None)
-    estimator = Estimator(session)
+    cost = model_cost(session) if session else None
+    optimized, done = optimize(plan, rules, cost)
+    passing = _passing(optimized, session) if session else {}
+    if passing:
+        optimized, done = optimize(plan, rules, cost, passing.get)
+    surveys: dict[Any, Survey] = {}
+    estimator = Estimator(session, passing, surveys)
     _, rows = estimator.walk(optimized)
+    if session is not None:
+        done = _with_savings(plan, rules, done, estimator, passing, surveys)
     assert estimator.survey is not None
     return Explanation(
         plan=optimized,
@@ -318,3 +351,41 @@ def explain(
         seconds=seconds(estimator.costs, session) if session else 0.0,
         prices=price_sources(estimator.costs, session) if session else {},
     )
+
+
+def _passing(plan: Plan, session: Session) -> dict[Operator, float]:
+    """What stored answers tell of the plan's conditions."""
+    sampled = Sampled(plan)
+    if not sampled.useful:
+        return {}
+
+    async def look(table: pl.DataFrame) -> dict[Operator, float]:
+        return stored(session.engine, sampled, table, session.models.default)
+
+    try:
+        table, _ = sampled.read(LOOKED_AT)
+    except (pl.exceptions.PolarsError, OSError, UnicodeError):
+        return {}  # the walk says what is wrong
+    return session.call(look(table))
+
+
+def _with_savings(
+    plan: Plan,
+    rules: Mapping[str, bool] | None,
+    done: list[Done],
+    estimator: Estimator,
+    passing: Mapping[Operator, float],
+    surveys: dict[Any, Survey],
+) -> list[Done]:
+    """Each rule that did something, with what the plan would take without it."""
+    session = estimator.session
+    told: dict[str, str] = {}
+    for rule in dict.fromkeys(one.rule for one in done):
+        without, _ = optimize(
+            plan, {**(rules or {}), rule: False}, model_cost(session), passing.get
+        )
+        other = Estimator(session, passing, surveys)
+        other.walk(without)
+        told[rule] = saved(estimator.costs, other.costs, session)
+    last = {one.rule: one for one in done}
+    return [replace(one, saves=told[one.rule]) if one is last[one.rule] else one for one in done]

@@ -16,6 +16,7 @@ from swath.frames.result import FrameRun, Settings, launch, warn_of_failures
 from swath.frames.tables import Tables
 from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
+from swath.operators.join import semantic
 from swath.operators.table import ColumnOperator, TableOperator
 from swath.operators.udf import UdfCall
 
@@ -222,9 +223,15 @@ class Frame(Output, Tables):
         right_on: Any = None,
         suffix: str = "_right",
     ) -> Frame:
-        """With another frame, or anything `sw.frame` takes; rows in this table's order."""
+        """With another frame, or anything `sw.frame` takes; rows in this table's order.
+
+        `on` may be a statement that a model judges, `sw.join(…)`, `sw.same(…)` or
+        `sw.predicate(…)`; `how` is then inner, left, semi or anti."""
         from swath.frames.readers import frame
 
+        said = semantic(on, how, suffix)
+        if said is not None:
+            return self.whole(said, frame(other))
         left = _listed(on if left_on is None else left_on)
         right = _listed(on if right_on is None else right_on)
         if (not left or len(left) != len(right)) and how != "cross":

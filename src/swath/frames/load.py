@@ -17,6 +17,7 @@ class ModelLoad:
 
     calls: float = 0.0
     input_tokens: float = 0.0
+    cached_tokens: float = 0.0  # of the input: what the provider keeps from call to call
     output_tokens: float = 0.0
     cost_usd: float = 0.0
     seconds: float = 0.0  # of all calls, one after the other
@@ -25,6 +26,7 @@ class ModelLoad:
         return ModelLoad(
             self.calls * by,
             self.input_tokens * by,
+            self.cached_tokens * by,
             self.output_tokens * by,
             self.cost_usd * by,
             self.seconds * by,
@@ -54,6 +56,10 @@ class OperatorCost:
     @property
     def input_tokens(self) -> float:
         return self._sum("input_tokens")
+
+    @property
+    def cached_tokens(self) -> float:
+        return self._sum("cached_tokens")
 
     @property
     def output_tokens(self) -> float:
@@ -95,6 +101,19 @@ def price_sources(costs: list[OperatorCost], session: Session) -> dict[str, str]
     """Where each model's price comes from."""
     aliases = dict.fromkeys(alias for cost in costs for alias in cost.loads)
     return {alias: session.models[alias].price_source for alias in aliases}
+
+
+def saved(with_rule: list[OperatorCost], without: list[OperatorCost], session: Session) -> str:
+    """In words, what the first take less than the second; empty where that is nothing."""
+    calls = sum(c.calls for c in without) - sum(c.calls for c in with_rule)
+    dollars = sum(c.cost_usd for c in without) - sum(c.cost_usd for c in with_rule)
+    time = seconds(without, session) - seconds(with_rule, session)
+    parts = [f"about {calls:,.0f} calls"] if calls >= 0.5 else []
+    if dollars >= 0.00005:
+        parts.append(f"${dollars:,.2f}" if dollars >= 1 else f"${dollars:.4f}")
+    if not parts and time >= 1:
+        parts.append(f"{time:,.0f} seconds")
+    return " and ".join(parts)
 
 
 def placeholder(dtype: Any, chars: int, number: int) -> Any:

@@ -15,6 +15,7 @@ from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
 from swath.evals.prompts.history import record
+from swath.frames import selectivity
 from swath.frames.flows import plain, reading_error
 from swath.frames.optimize import Done, optimize
 from swath.frames.plan import Plan, Step
@@ -22,6 +23,7 @@ from swath.frames.progress import Progress, wanted
 from swath.frames.run_local import Execution, Failure, Trace
 from swath.frames.spool import Spool
 from swath.frames.survey import count
+from swath.operators.asking import Stopped
 from swath.operators.base import Operator
 from swath.operators.table import TableOperator
 
@@ -124,13 +126,14 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
         session.engine.begin(run)
         try:
             record(session.engine.store, run.id, plan.operators())
-            spool = await execution.collect(optimized)
+            ready, did = await _reordered(execution, session, plan, optimized, settings, rules)
+            spool = await execution.collect(ready)
             await execution.settle()
             stopped = execution.stopped
             status = _status(stopped)
             finish = collected if stopped is not None else sink
             table = await asyncio.to_thread(finish, spool)
-            return _result(execution, status, rules, table)
+            return _result(execution, status, did, table)
         except asyncio.CancelledError:
             execution.cancel()
             raise
@@ -158,6 +161,26 @@ def launch(plan: Plan, settings: Settings, sink: Sink = collected) -> FrameRun:
     if isinstance(stopped, SwathError):
         stopped.run = result
     raise stopped
+
+
+async def _reordered(
+    execution: Execution,
+    session: Session,
+    plan: Plan,
+    optimized: Plan,
+    settings: Settings,
+    rules: list[Done],
+) -> tuple[Plan, list[Done]]:
+    """The plan with its conditions in the order that a sample of the rows recommends."""
+    if not (settings.rules or {}).get("order", True):
+        return optimized, rules
+    try:
+        passing = await selectivity.measured(execution, optimized)
+    except (Stopped, pl.exceptions.PolarsError, OSError, UnicodeError):
+        return optimized, rules  # the run itself says what is wrong
+    if not passing:
+        return optimized, rules
+    return optimize(plan, settings.rules, model_cost(session), passing.get)
 
 
 def _plain(plan: Plan, settings: Settings, sink: Sink) -> FrameRun:

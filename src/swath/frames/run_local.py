@@ -33,6 +33,7 @@ from swath.frames.flows import (
     span_of,
     start_of,
 )
+from swath.frames.lanes import Pending
 from swath.frames.plan import (
     ROW,
     Ask,
@@ -47,7 +48,7 @@ from swath.frames.plan import (
 )
 from swath.frames.progress import Progress
 from swath.frames.spool import Batch, Spool
-from swath.frames.stage import Pending, Stage
+from swath.frames.stage import Stage
 from swath.messages import Completion
 from swath.operators.asking import Stopped
 

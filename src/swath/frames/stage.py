@@ -11,9 +11,7 @@ budget) stops the run, and rows left unasked then leave the table.
 
 from __future__ import annotations
 
-import asyncio
-from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -21,6 +19,17 @@ import polars as pl
 from swath.engine.shape import Invalid
 from swath.errors import BudgetReached, Kind, ProviderError
 from swath.frames.asking import HOPELESS, Asker
+from swath.frames.lanes import (
+    NARROW,
+    UNASKED,
+    Job,
+    Lane,
+    Pack,
+    Pending,
+    alike_together,
+    column_or_failures,
+)
+from swath.frames.packing import Packing, packs
 from swath.frames.plan import Ask, Keep
 from swath.frames.spool import Batch
 from swath.messages import Completion, Request
@@ -30,59 +39,7 @@ from swath.operators.base import Operator
 if TYPE_CHECKING:
     from swath.frames.run_local import Execution
 
-NARROW = 16  # calls at once
-UNASKED = object()  # in a cell: the run stopped before its turn
-LONG_ROW = 2048  # bytes: a row of twice this counts for two
 BLANK = "no text in the row: null without a call"
-
-
-class Pending:
-    """A batch under way: `values[c][r]` fills up, `left` counts the calls that are out. `weight`
-    is its rows, or more where they are long."""
-
-    __slots__ = ("batch", "done", "left", "rows", "stopped", "values", "weight")
-
-    def __init__(self, batch: Batch, values: list[list[Any]]) -> None:
-        self.batch = batch
-        self.values = values
-        self.rows = batch.table.height
-        self.weight = max(self.rows, int(batch.table.estimated_size()) // LONG_ROW)
-        self.left = 0
-        self.stopped = False
-        self.done: asyncio.Future[None] | None = None
-
-    async def wait(self) -> None:
-        if self.left:
-            self.done = asyncio.get_running_loop().create_future()
-            await self.done
-
-    def settle(self) -> None:
-        self.left -= 1
-        if not self.left and self.done is not None and not self.done.done():
-            self.done.set_result(None)
-
-
-class Job:
-    """One question, and the cells that wait for it."""
-
-    __slots__ = ("cells", "column", "key", "request")
-
-    def __init__(self, column: int, request: Request, key: tuple[Any, ...]) -> None:
-        self.column = column
-        self.request = request
-        self.key = key
-        self.cells: list[tuple[Pending, list[int]]] = []
-
-
-class Lane:
-    """Calls to one model: at most `width` at once, first come first asked."""
-
-    __slots__ = ("active", "queue", "width")
-
-    def __init__(self, width: int) -> None:
-        self.width = width
-        self.active = 0
-        self.queue: deque[Job] = deque()
 
 
 class Stage:
@@ -96,6 +53,11 @@ class Stage:
         self._checks = [operator.check for operator in self.operators]
         self._lanes: dict[str, Lane] = {}
         self._jobs: dict[tuple[Any, ...], Job] = {}
+        self._packing = {
+            c: Packing(operator, self.names[c])
+            for c, operator in enumerate(self.operators)
+            if operator.packed
+        }
 
     # -- in
 
@@ -169,22 +131,30 @@ class Stage:
         jobs = [(rows[0], c, q, rows) for c, column in enumerate(missing) for q, rows in column]
         if len(missing) > 1:
             jobs.sort(key=lambda job: job[:2])
+        if any(operator.grouped for operator in self.operators):
+            jobs = alike_together(jobs)
+        to_pack: dict[int, list[Job]] = {c: [] for c in self._packing}
         for _, c, request, rows in jobs:
-            self._submit(c, request, rows, pieces, size, lanes[request.model])
+            job = self._wanted(c, request, rows, pieces, size)
+            if job is not None and c in to_pack:
+                to_pack[c].append(job)
+            elif job is not None:
+                self._submit(job, lanes[request.model])
+        for c, packed in to_pack.items():
+            for places in packs(self.operators[c], [job.request for job in packed]):
+                together = [packed[place] for place in places]
+                lane = lanes[together[0].request.model]
+                self._submit(Pack(together) if len(together) > 1 else together[0], lane)
         for piece in pieces:
             if not piece.left and not piece.stopped:
                 self.progress.done(piece.rows)
         return pieces
 
-    def _submit(
-        self,
-        c: int,
-        request: Request,
-        rows: list[int],
-        pieces: list[Pending],
-        size: int,
-        lane: Lane,
-    ) -> None:
+    def _wanted(
+        self, c: int, request: Request, rows: list[int], pieces: list[Pending], size: int
+    ) -> Job | None:
+        """The question that these rows wait for, if it is to be put: not if it already is, or the
+        run stops."""
         key = (c, request.model, request.messages[-1].content)
         job = self._jobs.get(key)
         new = job is None
@@ -197,11 +167,14 @@ class Stage:
             pieces[place].left += 1
             job.cells.append((pieces[place], inside))
         if not new:
-            return
+            return None
         if self.execution.stopped is not None:
             self._fill(job, UNASKED)
-            return
+            return None
         self._jobs[key] = job
+        return job
+
+    def _submit(self, job: Job | Pack, lane: Lane) -> None:
         lane.queue.append(job)
         if lane.active < lane.width:
             lane.active += 1
@@ -235,22 +208,50 @@ class Stage:
 
     async def _work(self, lane: Lane) -> None:
         """Answers queued jobs one after the other until there are none."""
-        job: Job | None = None
+        job: Job | Pack | None = None
         try:
             while lane.queue:
                 job = lane.queue.popleft()
                 if self.execution.stopped is not None:
-                    self._fill(job, UNASKED)
+                    self._unasked(job)
+                elif isinstance(job, Pack):
+                    await self._answer_pack(job)
                 else:
                     await self._answer(job)
                 job = None
         finally:
             lane.active -= 1
             if job is not None:
-                self._fill(job, UNASKED)
+                self._unasked(job)
             if self.execution.stopped is not None:
                 while lane.queue:
-                    self._fill(lane.queue.popleft(), UNASKED)
+                    self._unasked(lane.queue.popleft())
+
+    def _unasked(self, job: Job | Pack) -> None:
+        for one in job.jobs if isinstance(job, Pack) else [job]:
+            self._fill(one, UNASKED)
+
+    async def _answer_pack(self, pack: Pack) -> None:
+        c = pack.jobs[0].column
+        asker = Asker(self.execution, self.names[c])
+        left = list(pack.jobs)
+        try:
+            cells = await self._packing[c].answer(asker, [job.request for job in left])
+            for job, cell in zip(pack.jobs, cells, strict=True):
+                left.remove(job)
+                if isinstance(cell, ProviderError):
+                    self._fail(job, str(cell.kind), cell.message, cell.model)
+                elif isinstance(cell, Invalid):
+                    self._fail(job, str(Kind.INVALID), cell.public, "")
+                else:
+                    self._fill(job, cell)
+        except Stopped:
+            pass
+        except Exception as error:  # a bug, a check of the user's own that raises
+            self.execution.stop(error)
+        finally:
+            for job in left:
+                self._fill(job, UNASKED)
 
     async def _answer(self, job: Job) -> None:
         c = job.column
@@ -341,26 +342,3 @@ class Stage:
             self.progress.failed(1)
 
         return column_or_failures(name, cells, operator.dtype, failed)
-
-
-def column_or_failures(
-    name: str, cells: list[Any], dtype: pl.DataType, failed: Callable[[int, str], None]
-) -> pl.Series:
-    """The cells as a column. Values of the right shape that the type cannot hold (a number of 30
-    digits) are null, and `failed` is told of them."""
-    made = _series(name, cells, dtype)
-    if made is not None and made.null_count() == sum(cell is None for cell in cells):
-        return made
-    for row, cell in enumerate(cells):
-        one = _series(name, [cell], dtype)
-        if cell is not None and (one is None or one[0] is None):
-            cells[row] = None
-            failed(row, f"the answer does not fit the column's type, {dtype}.")
-    return pl.Series(name, cells, dtype=dtype, strict=False)
-
-
-def _series(name: str, cells: list[Any], dtype: pl.DataType) -> pl.Series | None:
-    try:
-        return pl.Series(name, cells, dtype=dtype, strict=False)
-    except (pl.exceptions.PolarsError, OverflowError, TypeError):
-        return None

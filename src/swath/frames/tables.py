@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from swath.frames.grouping import whole_table
 from swath.frames.plan import Plan, Whole
 from swath.operators.base import ModelChoice
 from swath.operators.rank import GROUP
@@ -36,6 +37,10 @@ class Tables:
         if name in taken:
             name = next(f"{name}_{i}" for i in range(2, 999) if f"{name}_{i}" not in taken)
         return self.then(Whole.over(self.plan.schema, name, operator, plans))
+
+    def agg(self, *exprs: Any, **named: Any) -> Frame:
+        """One row for the whole table: Polars expressions, and `sw.reduce(…)` by name."""
+        return whole_table(self, exprs, named)  # type: ignore[arg-type]  # mixed into Frame
 
     # -- in order of a question
 

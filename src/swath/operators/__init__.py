@@ -18,20 +18,34 @@ from typing import TYPE_CHECKING, Any
 from swath.operators.quote import Quote as Quote
 
 if TYPE_CHECKING:
+    from swath.operators.cascade import cascade as cascade
     from swath.operators.classify import classify as classify
+    from swath.operators.cluster import cluster as cluster
     from swath.operators.extract import extract as extract
+    from swath.operators.join import join as join
+    from swath.operators.join import same as same
     from swath.operators.map import map as map
     from swath.operators.predicate import predicate as predicate
+    from swath.operators.reduce import reduce as reduce
     from swath.operators.sentiment import sentiment as sentiment
+    from swath.operators.summarize import summarize as summarize
+    from swath.operators.topics import topics as topics
     from swath.operators.udf import async_udf as async_udf
 
 _FILES = {
     "async_udf": "udf",
+    "cascade": "cascade",
     "classify": "classify",
+    "cluster": "cluster",
     "extract": "extract",
+    "join": "join",
     "map": "map",
     "predicate": "predicate",
+    "reduce": "reduce",
+    "same": "join",
     "sentiment": "sentiment",
+    "summarize": "summarize",
+    "topics": "topics",
 }
 __all__ = ["Quote", *_FILES]
 

@@ -22,6 +22,7 @@ from swath.errors import InputError
 from swath.messages import Completion, Message, Request
 from swath.operators.asking import Ask, Check, Sizes
 from swath.operators.long import checked, pieces_of, read
+from swath.operators.parts import Part
 from swath.operators.template import Template, as_text, missing, path
 
 ModelChoice = str | Sequence[str] | pl.Expr | None
@@ -39,6 +40,12 @@ class Operator(ABC):
 
     single: bool = True
     """Whether the answer to `ask` is the cell. Then many are looked up in the store at once."""
+
+    grouped: bool = False
+    """Whether prompts of a batch that begin alike are asked in a row: the rule `group` says so."""
+
+    packed: bool = False
+    """Whether short rows may go several to a call: the rule `pack` says so."""
 
     sample: int = 0
     """Rows that `prepare` wants to see before the first is asked about. All rows are then gathered
@@ -106,6 +113,18 @@ class Operator(ABC):
             f"{self.describe()} has no way to combine the answers to pieces of a text.",
             hint="Use long='truncate', or a model with a longer window.",
         )
+
+    @property
+    def part(self) -> Part | None:
+        """Its question as part of a bigger one; None where it cannot be."""
+        return None
+
+    def text_of(self, request: Request) -> str:
+        """The row's own text, in a question that `ask` made."""
+        content = request.messages[-1].content
+        if isinstance(self.text, Template):
+            return self.text.filling(content) or content
+        return content
 
     async def prepare(self, ask: Ask, sample: pl.DataFrame, rows: int) -> Operator:
         """The operator that goes on, after a look at `sample`, drawn from `rows` rows."""
@@ -267,11 +286,12 @@ def _readable(text: str | pl.Expr | Template) -> str | pl.Expr | Template:
 def as_choice(model: ModelChoice) -> tuple[str | pl.Expr | None, tuple[str, ...]]:
     if model is None or isinstance(model, str | pl.Expr):
         return model, ()
-    aliases = tuple(model)
+    aliases = tuple(model) if isinstance(model, Sequence) else ()
     if not aliases or not all(isinstance(a, str) for a in aliases):
         raise InputError(
             "model= takes an alias, a list of aliases, or a Polars expression.",
-            hint="For example model='fast', or model=['fast', 'backup'].",
+            hint="For example model='fast', or model=['fast', 'backup']. An sw.cascade fits "
+            "predicate, classify and join.",
         )
     return aliases[0], aliases[1:]
 

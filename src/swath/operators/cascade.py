@@ -78,25 +78,31 @@ class Promise:
     def __str__(self) -> str:
         if self.cut is None:
             return f"cascade: everything goes to '{self.large}': {self.why}"
-        level = self.cut
-        said = {level.yes: "yes", level.no: "no"}
-        sides = [f"{level.yes:.3g}"] if level.yes == level.no else [
-            f"{edge:.3g} for a {word}" for edge, word in said.items() if edge < math.inf
-        ]  # fmt: skip
         return (
-            f"cascade: '{self.small}' answers where its probability is at least "
-            f"{' and '.join(sides)}, {self.share:.0%} of the rows; '{self.large}' the rest. "
-            f"{_PROMISED[self.target].format(self.quality)} at {self.confidence:.0%} confidence, "
-            f"learned from {self.sampled:,} rows"
+            f"cascade: '{self.small}' answers {_where(self.cut)}, {self.share:.0%} of the rows; "
+            f"'{self.large}' the rest. {_PROMISED[self.target].format(_percent(self.quality))} at "
+            f"{_percent(self.confidence)} confidence, learned from {self.sampled:,} rows"
         )
 
 
 _PROMISED = {
-    "agreement": "At least {:.4g} of the answers are the large model's",
-    "precision": "Precision against the large model is at least {:.4g}",
-    "recall": "Recall against the large model is at least {:.4g}",
-    "both": "Precision and recall against the large model are at least {:.4g}",
+    "agreement": "At least {} of the answers are the large model's",
+    "precision": "Precision against the large model is at least {}",
+    "recall": "Recall against the large model is at least {}",
+    "both": "Precision and recall against the large model are at least {}",
 }
+
+
+def _where(level: Cut) -> str:
+    if level.yes == level.no:
+        return f"where its probability is at least {level.yes:.3g}" if level.yes else "always"
+    sides = [(level.yes, "yes"), (level.no, "no")]
+    edges = [f"{edge:.3g} for a {word}" for edge, word in sides if edge < math.inf]
+    return f"where its probability is at least {' and '.join(edges)}"
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 6):g}%"
 
 
 @dataclass(frozen=True)
@@ -169,8 +175,9 @@ def cascade(
     """
     if not (isinstance(small, str) and isinstance(large, str)) or small == large:
         raise InputError(
-            "A cascade takes the aliases of two models.", hint='For example cascade("fast", "strong").'
-        )  # fmt: skip
+            "A cascade takes the aliases of two models.",
+            hint='For example sw.cascade("fast", "strong").',
+        )
     for name, value in (("quality", quality), ("confidence", confidence)):
         if not 0.5 <= value < 1:
             raise InputError(

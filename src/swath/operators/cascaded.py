@@ -4,7 +4,8 @@ is not sure."""
 from __future__ import annotations
 
 import random
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
+from contextlib import suppress
 from copy import copy
 from typing import Any
 
@@ -17,6 +18,11 @@ from swath.operators.asking import Ask, Check, Failed, Sizes
 from swath.operators.base import ModelChoice, Operator
 from swath.operators.cascade import Cascade, Promise
 from swath.operators.cascading import Key, learn, small_question, stands
+
+
+def by(model: ModelChoice | Cascade, make: Callable[[ModelChoice], Operator]) -> Operator:
+    """The operator that `make` gives for a model, or for a cascade of two."""
+    return Cascaded(make(model.large), model) if isinstance(model, Cascade) else make(model)
 
 
 class Cascaded(Operator):
@@ -84,18 +90,16 @@ class Cascaded(Operator):
         if promise is None or promise.cut is None:  # never prepared: the large one answers
             return await self.operator.answer(ask, request)
         sampled = self._known.get(request.messages)
-        if isinstance(sampled, Completion):
+        if sampled is not None and (isinstance(sampled, Completion) or self.operator.single):
             self._count(ask, promise, by_small=False)
-            return self.value(sampled)
-        if sampled is not None and self.operator.single:
+            if isinstance(sampled, Completion):
+                return self.value(sampled)
             raise sampled.again() if isinstance(sampled, ProviderError) else sampled
         question = small_question(self.cascade, request)
         assert question is not None
         small: Completion | None = None
-        try:
+        with suppress(ProviderError, Invalid):  # no answer is an unsure one
             small = await ask(question, self.check)
-        except (ProviderError, Invalid):
-            pass  # no answer is an unsure one
         promise.spent(small)
         if small is not None and stands(promise.cut, small, self.value):
             self._count(ask, promise, by_small=True)

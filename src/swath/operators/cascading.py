@@ -208,14 +208,14 @@ def compared(
         says = None if not isinstance(small, Completion) else _plain(value(small))
     except Invalid:
         says = None
-    if says is None or not isinstance(small, Completion):
+    if says is None or not isinstance(small, Completion) or stand_in(small):
         return Seen(-1.0, slip=False, says=True, truth=truth is not False)
     return Seen(sureness(small) or 0.0, says != truth, says is not False, truth is not False)
 
 
 def stands(level: Cut, small: Completion | Failed | None, value: Value) -> bool:
     """Whether the small model's answer is the row's."""
-    if not isinstance(small, Completion):
+    if not isinstance(small, Completion) or stand_in(small):
         return False
     try:
         says = _plain(value(small))
@@ -224,11 +224,16 @@ def stands(level: Cut, small: Completion | Failed | None, value: Value) -> bool:
     return level.trusts(sureness(small) or 0.0, says is not False)
 
 
+def stand_in(reply: Completion) -> bool:
+    """Whether a fallback gave it, of which the sample told nothing."""
+    return any(" stepped in for " in note for note in reply.notes)
+
+
 def _plain(value: Any) -> Hashable:
     """What must be equal for two answers to agree: labels without scores, sets without order."""
     if isinstance(value, dict):
         return str(value["label"])
-    return tuple(sorted(value)) if isinstance(value, list) else value  # type: ignore[no-any-return]
+    return tuple(sorted(value)) if isinstance(value, list) else value
 
 
 def sureness(completion: Completion) -> float | None:

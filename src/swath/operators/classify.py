@@ -14,10 +14,14 @@ from swath.engine.shape import conforming, read_json, read_label
 from swath.errors import InputError
 from swath.messages import Completion, Message, Request, Schema
 from swath.operators.base import Ask, Check, ModelChoice, Operator
+from swath.operators.cascade import Cascade
+from swath.operators.cascaded import by
 from swath.operators.examples import Examples, as_label, shots
 from swath.operators.long import Long
+from swath.operators.parts import Part
 from swath.operators.prompts import labels as label_lines
 
+_ALONE = "\n\nAnswer with the label alone."
 _SCORED = pl.Struct({"label": pl.String(), "score": pl.Float64()})
 
 
@@ -60,7 +64,7 @@ class Classify(Operator):
             if self.multi
             else "Choose the one label that fits the text best."
         )
-        end = "" if self.multi else "\n\nAnswer with the label alone."
+        end = "" if self.multi else _ALONE
         return Message("system", f"{task}\n\n{label_lines(self.labels)}{end}")
 
     @cached_property
@@ -110,6 +114,17 @@ class Classify(Operator):
             return label
         return {"label": label, "score": completion.scores.get(label)}
 
+    @property
+    def part(self) -> Part | None:
+        if self.shots or self.long != "refuse" or self.scores or not isinstance(self.text, str):
+            return None
+        task = self.system.content.removesuffix(_ALONE)
+        if self.multi:
+            labels = self.schema.json["properties"]["labels"]
+            return Part(self.text, task, labels, lambda v: list(dict.fromkeys(map(str, v))))
+        label = {"type": "string", "enum": list(self._choices)}
+        return Part(self.text, task, label, lambda v: read_label(str(v), self._choices))
+
     async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:
         if self.multi:
             found = {label for labels in values for label in labels}
@@ -134,13 +149,13 @@ def classify(
     *,
     multi: bool = False,
     scores: bool = False,
-    model: ModelChoice = None,
+    model: ModelChoice | Cascade = None,
     instructions: str | None = None,
     examples: Examples = None,
     long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
-) -> Classify:
+) -> Operator:
     """The label of `text` as a String column.
 
     `labels`: a list, a mapping from label to what it means, an Enum, or a Literal. `multi` gives
@@ -148,7 +163,7 @@ def classify(
     where the model does not tell). Null and blank texts give null without a call. `examples` are
     pairs of a text and its label (with `multi`: its list of labels). `long` says what becomes of a
     text over the model's window: "refuse", "truncate", or "chunk" (the label of most of its pieces;
-    with `multi` every label of any).
+    with `multi` every label of any). `model` may be an `sw.cascade`.
 
         sw.classify("text", {"fraud": "a payment the customer did not make", "other": ""})
     """
@@ -156,17 +171,20 @@ def classify(
         raise InputError("scores are not known for several labels.", hint="Leave out one of both.")
     described = _described(labels)
     write = _many(tuple(described)) if multi else as_label(tuple(described))
-    return Classify(
-        text,
-        described,
-        shots=shots(examples, write),
-        long=long,
-        multi=multi,
-        scores=scores,
-        instructions=instructions,
-        model=model,
-        max_tokens=max_tokens,
-        temperature=temperature,
+    return by(
+        model,
+        lambda alias: Classify(
+            text,
+            described,
+            shots=shots(examples, write),
+            long=long,
+            multi=multi,
+            scores=scores,
+            instructions=instructions,
+            model=alias,
+            max_tokens=max_tokens,
+            temperature=temperature,
+        ),
     )
 
 

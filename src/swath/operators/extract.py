@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from swath.messages import Completion, Message, Request
@@ -13,6 +15,7 @@ from swath.operators.base import Ask, Check, ModelChoice, Operator
 from swath.operators.dtypes import column_of
 from swath.operators.examples import Examples, as_json, shots
 from swath.operators.long import Long, merged
+from swath.operators.parts import Part
 from swath.operators.prompts import fields
 from swath.operators.schema import Shape, shape_of
 
@@ -59,6 +62,17 @@ class Extract(Operator):
         value = completion.parsed
         if value is None:
             value = self.shape.check(completion.text)
+        return self._convert(value) if self._convert else value
+
+    @property
+    def part(self) -> Part | None:
+        if self.shots or self.long != "refuse" or not isinstance(self.text, str):
+            return None
+        part = Part(self.text, self.system.content, self.shape.schema.json, self._read)
+        return replace(part, exact=not part.quotes)
+
+    def _read(self, answer: Any) -> Any:
+        value = self.shape.check(msgspec.json.encode(answer).decode())
         return self._convert(value) if self._convert else value
 
     async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:

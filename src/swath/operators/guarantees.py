@@ -13,9 +13,9 @@ confidence 1 - risk, over the draw of the sample and for any table, any scores, 
 Slips left unseen can only become more as the threshold falls. So let the threshold fall until the
 sample shows c + 1 slips above it, and stop short of the last. The promise breaks only if m + 1
 slips were left out of the sample before c + 1 were drawn into it, where m is what may differ: that
-is, if of the first c + m + 1 slips at most c were drawn. Its probability is hypergeometric, whatever
-the scores are, and c is the largest number that keeps it within the risk. Nothing is paid for
-having looked at every threshold, ties do no harm, and the correction for a finite table is exact.
+is, if of the first c + m + 1 slips at most c were drawn. The chance of that is hypergeometric,
+whatever the scores are, and c is the largest number that keeps it within the risk. Nothing is paid
+for having looked at every threshold, ties do no harm, and the table's own size counts.
 
 LOTUS (arXiv 2407.11418) takes a normal bound at each threshold with a union over all of them.
 BARGAIN (arXiv 2509.02896) needs no union either, as it goes through thresholds in a fixed order,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
 import polars as pl
 
 from swath.messages import Completion, Message, Request
@@ -13,9 +15,10 @@ from swath.operators.base import Ask, Check, ModelChoice, Operator
 from swath.operators.dtypes import column_of
 from swath.operators.examples import Examples, as_json, as_text, shots
 from swath.operators.long import Long, merged
+from swath.operators.parts import Part
 from swath.operators.prompts import fields
 from swath.operators.schema import Shape, shape_of
-from swath.operators.template import Template
+from swath.operators.template import Template, about
 
 
 class Map(Operator):
@@ -66,6 +69,22 @@ class Map(Operator):
         value = completion.parsed
         if value is None:
             value = self.shape.check(completion.text)
+        return self._convert(value) if self._convert else value
+
+    @property
+    def part(self) -> Part | None:
+        column = about(self._template)
+        if self.shots or self.long != "refuse" or column is None:
+            return None
+        said = "\n\n".join([*(m.content for m in self.system), column[1]])
+        if self.shape is None:
+            return Part(column[0], said, {"type": "string"}, lambda v: str(v).strip(), exact=False)
+        part = Part(column[0], said, self.shape.schema.json, self._read)
+        return replace(part, exact=not part.quotes)
+
+    def _read(self, answer: Any) -> Any:
+        assert self.shape is not None
+        value = self.shape.check(msgspec.json.encode(answer).decode())
         return self._convert(value) if self._convert else value
 
     async def combine(self, ask: Ask, request: Request, values: list[Any]) -> Any:

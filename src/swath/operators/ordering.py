@@ -11,6 +11,7 @@ result is an order of the items whatever is answered, and the right one where an
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from itertools import pairwise
 from random import Random
 
 Rank = Callable[[list[list[int]]], Awaitable[list[list[int]]]]
@@ -39,7 +40,7 @@ async def tournament(items: Sequence[int], k: int, most: int, rank: Rank) -> lis
             byes = groups.pop() if len(groups[-1]) == 1 else []
             tops = byes
             for group, order in zip(groups, await rank(groups), strict=True):
-                for over, under in zip(order, order[1:], strict=False):
+                for over, under in pairwise(order):
                     below[over].append(under)
                 tops += order[:1]
                 for lost in set(group) - set(order):

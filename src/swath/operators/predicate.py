@@ -11,9 +11,12 @@ from swath.engine.shape import read_label
 from swath.errors import InputError
 from swath.messages import Completion, Message, Request
 from swath.operators.base import Ask, ModelChoice, Operator
+from swath.operators.cascade import Cascade
+from swath.operators.cascaded import by
 from swath.operators.examples import Examples, shots
 from swath.operators.long import Long
-from swath.operators.template import Template
+from swath.operators.parts import Part
+from swath.operators.template import Template, about
 
 _CHOICES = ("yes", "no")
 _TASK = Message("system", "Is this true? Answer yes or no.")
@@ -52,6 +55,15 @@ class Predicate(Operator):
         text = completion.text
         return (text if text in _CHOICES else read_label(text, _CHOICES)) == "yes"
 
+    @property
+    def part(self) -> Part | None:
+        column = about(self._template)
+        if self.shots or self.long != "refuse" or column is None:
+            return None
+        said = "\n\n".join(filter(None, [self.instructions, column[1], "Is this true?"]))
+        label = {"type": "string", "enum": list(_CHOICES)}
+        return Part(column[0], said, label, lambda v: read_label(str(v), _CHOICES) == "yes")
+
     async def combine(self, ask: Ask, request: Request, values: list[Any]) -> bool:
         return any(values)
 
@@ -59,30 +71,33 @@ class Predicate(Operator):
 def predicate(
     template: str,
     *,
-    model: ModelChoice = None,
+    model: ModelChoice | Cascade = None,
     instructions: str | None = None,
     examples: Examples = None,
     long: Long = "refuse",
     max_tokens: int | None = None,
     temperature: float | None = None,
-) -> Predicate:
+) -> Operator:
     """Whether the statement holds for the row: a Boolean column, or a condition for `filter`.
 
     `examples` are pairs of a text (or a dict of columns) and True or False. `long` says what
     becomes of a text over the model's window: "refuse", "truncate", or "chunk" (it holds where it
-    holds for any piece).
+    holds for any piece). `model` may be an `sw.cascade`.
 
         frame.filter(sw.predicate("The customer lost a card: {text}"))
     """
     parsed = Template(template)
-    return Predicate(
-        parsed,
-        instructions or getattr(template, "instructions", None),
-        shots=shots(examples, _said, parsed),
-        long=long,
-        model=model,
-        max_tokens=max_tokens,
-        temperature=temperature,
+    return by(
+        model,
+        lambda alias: Predicate(
+            parsed,
+            instructions or getattr(template, "instructions", None),
+            shots=shots(examples, _said, parsed),
+            long=long,
+            model=alias,
+            max_tokens=max_tokens,
+            temperature=temperature,
+        ),
     )
 
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from swath.operators.base import ModelChoice
-from swath.operators.classify import Classify, classify
+from swath.operators.base import ModelChoice, Operator
+from swath.operators.cascade import Cascade
+from swath.operators.classify import classify
 from swath.operators.examples import Examples
 from swath.operators.long import Long
 
@@ -23,12 +24,12 @@ def sentiment(
     *,
     scores: bool = False,
     neutral: bool = True,
-    model: ModelChoice = None,
+    model: ModelChoice | Cascade = None,
     about: str | None = None,
     examples: Examples = None,
     long: Long = "refuse",
     **settings: Any,
-) -> Classify:
+) -> Operator:
     """ "positive", "negative" or "neutral" (left out with `neutral=False`) as a String column;
     `scores` as for `classify`. `about` names what the sentiment is towards.
 

@@ -64,6 +64,14 @@ class Template:
         return pl.when(blank).then(pl.lit("")).otherwise(filled)
 
 
+def about(template: Template) -> tuple[str, str] | None:
+    """The one column of `template`, and its words about "the text"; None where it names several, or
+    a field of a struct."""
+    if len(template.names) > 1 or "." in template.names[0]:
+        return None
+    return template.names[0], "(the text)".join(template.parts).strip()
+
+
 def path(name: str, schema: pl.Schema) -> tuple[str, pl.Expr]:
     """The column that `name` reads, and its value as text; `name` may go into structs by dots.
 

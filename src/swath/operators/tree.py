@@ -2,7 +2,7 @@
 
     pack      texts into batches that fit; one too long by itself is cut at sentences first
     ask       every batch of a level at once: each gives a part of the answer, as text
-    again     the parts are the next level's texts, until one batch holds them all: its answer counts
+    again     parts are the next level's texts, until one batch holds them all: its answer counts
 
 Neighbours are combined with neighbours, so what comes late in the texts comes late in the parts.
 How much fits is told from the texts alone and not from what the model has been using so far: then
@@ -12,24 +12,23 @@ the same texts make the same questions, and a run that goes on pays for none of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+
+from msgspec.structs import replace
 
 from swath.errors import Kind, ProviderError
 from swath.messages import Completion, Request
 from swath.operators.asking import Ask, Check, Sizes
 from swath.operators.chunks import split
 
-T = TypeVar("T")
-
 TOKENS_A_BYTE = 0.3  # English takes about 0.25
 USABLE = 0.9  # of the window
 ANSWER = 1024  # tokens, where the user sets no max_tokens
 LEAST = 64  # tokens of text, however little room the instructions leave
-PARTS = 256  # tokens of a part of the answer that an estimate reckons with
+PARTS = 256.0  # tokens of a part of the answer
 CUT = "texts cut in pieces, being longer than the model's window"
-LEVELS = "groups combined in several steps, being larger than the model's window"
+LEVELS = "texts read in several steps, and the answers put together"
 
 
 @dataclass(frozen=True)
@@ -44,6 +43,7 @@ class Tree:
     most: int | None = None  # texts in one call
     check: Check | None = None  # of the last answer
     fallback: tuple[str, ...] = ()
+    expected: float = PARTS  # tokens of a part of the answer, for estimates
 
 
 def size(text: str) -> float:
@@ -51,24 +51,25 @@ def size(text: str) -> float:
     return len(text.encode("utf-8", "surrogatepass")) * TOKENS_A_BYTE + 6
 
 
-def room_for(sizes: Sizes, tree: Tree, *, parts: bool = False) -> float:
-    """Tokens of text that fit beside the instructions and the answer."""
-    bare = tree.join([], False) if parts else tree.part([])
-    window = min(
-        (w for alias in (bare.model, *tree.fallback) if (w := sizes.model(alias).context_window)),
-        default=None,
-    )
+def room_for(sizes: Sizes, bare: Request) -> float:
+    """Tokens of text that fit beside the instructions, `bare`, and the answer."""
+    window = sizes.model(bare.model).context_window
     if window is None:
         return float("inf")
     around = sum(size(message.content) for message in bare.messages)
-    answer = min(bare.max_tokens or ANSWER, window // 4)
-    return max(window * USABLE - around - answer, LEAST)
+    return max(window * USABLE - around - _most_tokens(sizes, bare), LEAST)
+
+
+def _most_tokens(sizes: Sizes, request: Request) -> int:
+    """Of an answer that must leave room for another beside it."""
+    window = sizes.model(request.model).context_window
+    return min(request.max_tokens or ANSWER, window // 4 if window else ANSWER)
 
 
 async def answer(ask: Ask, tree: Tree, texts: Sequence[str]) -> Completion:
     """The answer about all `texts`. Raises ProviderError, Invalid of the first call that failed,
     once its neighbours have landed."""
-    room = room_for(ask, tree)
+    room = room_for(ask, tree.whole([]))
     pieces = fitting(texts, room)
     if len(pieces) > len(texts):
         ask.note(CUT, sum(size(text) > room for text in texts))
@@ -77,56 +78,66 @@ async def answer(ask: Ask, tree: Tree, texts: Sequence[str]) -> Completion:
         try:
             return await ask(tree.whole(batches[0]), tree.check, tree.fallback)
         except ProviderError as error:
-            # The provider counts otherwise: so the same in halves.
-            if error.kind is not Kind.CONTEXT or size("".join(batches[0])) < LEAST:
+            if not _too_long(error, batches[0]):
                 raise
-            batches = halves(batches[0])
+            batches = halves(batches[0])  # the provider counts otherwise
     ask.note(LEVELS)
-    found = await _all([_part(ask, tree, batch, tree.part) for batch in batches])
-    parts = [text for some in found for text in some]
-    room = room_for(ask, tree, parts=True)
+    parts = await _level(ask, tree, batches, tree.part)
+    room = room_for(ask, tree.join([], True))
     while True:
         batches = packed(parts, room, tree.most, least=2)
         if len(batches) == 1:
-            return await ask(tree.join(parts, True), tree.check, tree.fallback)
-        found = await _all([_part(ask, tree, b, lambda some: tree.join(some, False)) for b in batches])
-        parts = [text for some in found for text in some]
+            try:
+                return await ask(tree.join(parts, True), tree.check, tree.fallback)
+            except ProviderError as error:
+                if len(parts) < 3 or not _too_long(error, parts):
+                    raise
+                batches = halves(parts)
+        parts = await _level(ask, tree, batches, lambda some: tree.join(some, False))
 
 
-async def _part(
-    ask: Ask, tree: Tree, batch: Sequence[str], about: Callable[[Sequence[str]], Request]
+async def _level(
+    ask: Ask, tree: Tree, batches: Sequence[list[str]], about: Callable[[Sequence[str]], Request]
 ) -> list[str]:
-    """The answer about a batch: one text, or more where the provider refuses its length."""
-    try:
-        return [(await ask(about(batch), None, tree.fallback)).text.strip()]
-    except ProviderError as error:
-        if error.kind is not Kind.CONTEXT or size("".join(batch)) < LEAST:
-            raise
-    found = await _all([_part(ask, tree, half, about) for half in halves(batch)])
-    return [text for some in found for text in some]
+    """A part of the answer for each batch, or several where the provider refuses its length."""
+    joins = about != tree.part
 
+    async def one(batch: list[str]) -> list[str]:
+        if joins and len(batch) == 1:
+            return batch
+        request = about(batch)
+        request = replace(request, max_tokens=_most_tokens(ask, request))
+        try:
+            return [(await ask(request, None, tree.fallback)).text.strip()]
+        except ProviderError as error:
+            if (joins and len(batch) < 3) or not _too_long(error, batch):
+                raise
+        return await _level(ask, tree, halves(batch), about)
 
-async def _all(work: Sequence[Awaitable[T]]) -> list[T]:
-    """Like gather, but the first exception waits for the rest: they are paid for."""
-    outcomes = await asyncio.gather(*work, return_exceptions=True)
-    done: list[T] = []
+    # The first failure waits for the rest: they are paid for.
+    outcomes = await asyncio.gather(*map(one, batches), return_exceptions=True)
+    parts: list[str] = []
     for outcome in outcomes:
         if isinstance(outcome, BaseException):
             raise outcome
-        done.append(outcome)
-    return done
+        parts += outcome
+    return parts
+
+
+def _too_long(error: ProviderError, batch: Sequence[str]) -> bool:
+    return error.kind is Kind.CONTEXT and sum(map(size, batch)) >= 2 * LEAST
 
 
 def questions(sizes: Sizes, tree: Tree, texts: Sequence[str]) -> list[tuple[Request, float]]:
     """What `answer` would ask, as far as can be told: the parts of later levels are not known."""
-    room = room_for(sizes, tree)
+    room = room_for(sizes, tree.whole([]))
     batches = packed(fitting(texts, room), room, tree.most, free=tree.free)
     if len(batches) == 1:
         return [(tree.whole(batches[0]), 1.0)]
     asked = [(tree.part(batch), 1.0) for batch in batches]
-    room = room_for(sizes, tree, parts=True)
+    room = room_for(sizes, tree.join([], True))
     while True:
-        part = "x" * int(PARTS / TOKENS_A_BYTE)
+        part = "x" * int(tree.expected / TOKENS_A_BYTE)
         batches = packed([part] * len(batches), room, tree.most, least=2)
         if len(batches) == 1:
             return [*asked, (tree.join(batches[0], True), 1.0)]

@@ -73,6 +73,7 @@ class Judge(Check):
     rubric: str
     model: str | None = None
     scale: int = 5
+    takes_label = True
     passes_from = 0.75
 
     @classmethod
@@ -160,7 +161,8 @@ def read_check(table: Table, folder: Path, columns: Sequence[str], label: str) -
         table.one_of("kind", kind, KINDS, "check")
     made = KINDS[kind]
     own = made.read(table, folder)
-    expected = table.text("expected", label)
+    needed = made.needs_label(own)
+    expected = table.text("expected", label if needed or made.takes_label else "")
     field = table.text("field", "")
     fields = table.mapping("fields")
     name = table.text("name") or (f"{kind}:{field}" if field else kind)
@@ -174,7 +176,7 @@ def read_check(table: Table, folder: Path, columns: Sequence[str], label: str) -
     table.done()
     if fields and field:
         table.wrong("fields", "'field' and 'fields' are given both", "Leave out one of them.")
-    if made.labelled and not (expected or fields):
+    if needed and not (expected or fields):
         table.required("expected", '"label"')
     for column in (*fields.values(), *([] if fields or not expected else [expected])):
         if column not in columns:

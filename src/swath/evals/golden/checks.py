@@ -57,12 +57,18 @@ class Check:
     where: str = ""  # in the file, for messages
 
     labelled: ClassVar[bool] = False  # needs `expected`
+    takes_label: ClassVar[bool] = False  # looks at it where there is one
     passes_from: ClassVar[float] = 1.0
 
     @classmethod
     def read(cls, table: Table, folder: Path) -> dict[str, Any]:
         """Its own keys."""
         return {}
+
+    @classmethod
+    def needs_label(cls, own: Mapping[str, Any]) -> bool:
+        """With these keys of its own."""
+        return cls.labelled
 
     def scores(self, cases: Sequence[Case], purse: Purse) -> list[Score]:
         return [self.one(case) for case in cases]
@@ -187,9 +193,11 @@ class Contains(Check):
             "none": table.texts("none"),
             "ignore_case": table.flag("ignore_case", True),
         }
-        if not (found["all"] or found["any"] or found["none"] or table.has("expected")):
-            table.required("text", '"Sincerely"')
         return found
+
+    @classmethod
+    def needs_label(cls, own: Mapping[str, Any]) -> bool:
+        return not (own["all"] or own["any"] or own["none"])
 
     def judge(self, answer: Any, label: Any, case: Case) -> Score:
         wanted = (*self.all, as_text(label)) if self.expected and label is not None else self.all

@@ -21,7 +21,8 @@ from swath.evals.golden.toml import GoldenError, Table, open_table
 @dataclass(frozen=True)
 class Suite:
     """A golden set. `table` holds the rows with their labels, `id` names the column that names a
-    row, `cluster` the one whose equal values are one unit of evidence ("" for none)."""
+    row, `cluster` the one whose equal values are one unit of evidence ("" for none). `places` says
+    where the rows stand in the data, where it is a part of them."""
 
     name: str
     table: pl.DataFrame
@@ -31,13 +32,15 @@ class Suite:
     id: str = ""
     cluster: str = ""
     file: str = ""
+    places: tuple[int, ...] = ()
 
     def limit(self, rows: int | None) -> Suite:
-        return self if rows is None else replace(self, table=self.table.head(rows))
+        return self if rows is None else self.keep(range(min(rows, self.table.height)))
 
     def keep(self, rows: Sequence[int]) -> Suite:
         """Only these rows, by position."""
-        return replace(self, table=self.table[list(rows)])
+        places = tuple(self.places[i] if self.places else i for i in rows)
+        return replace(self, table=self.table[list(rows)], places=places)
 
 
 def read_suite(path: str | os.PathLike[str]) -> Suite:

@@ -240,7 +240,7 @@ def _shell(suite: Suite, operator: Operator) -> list[dict[str, Any]]:
         seen[digest] += 1
         found.append(
             {
-                "row": i,
+                "row": suite.places[i] if suite.places else i,
                 "id": as_text(row[suite.id]) if suite.id else "",
                 "key": digest if seen[digest] == 1 else f"{digest}-{seen[digest]}",
                 "input": {name: msgspec.to_builtins(row[name]) for name in reads},

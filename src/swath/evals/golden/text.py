@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from swath.evals.golden.paired import Interval
 from swath.evals.golden.report import CheckResult, Regression, Report
+from swath.evals.golden.values import short
 from swath.frames.explanation import dollars
 
 NAMED = 5  # rows in the text; all are in the JSON
+LONGEST = 160  # characters of a row's line
 
 
 def shown(report: Report) -> str:
@@ -17,7 +19,8 @@ def shown(report: Report) -> str:
     parts = [
         f"{report.name}: {rows:,} rows, {', '.join(report.models)}{tested}",
         _table([_line(result) for result in report.checks]),
-        *(_failed(report, result) for result in report.checks if result.passed < result.rows),
+        *(_unanswered(report, model) for model in report.models),
+        *(_failed(report, result) for result in report.checks),
     ]
     if report.regressions:
         parts.append("\n".join(r.sentence for r in report.regressions))
@@ -26,7 +29,7 @@ def shown(report: Report) -> str:
         f"{m.calls:,} calls, {m.cached:,} answers from the store. {dollars(m.cost_usd)}, "
         f"{m.seconds:.1f} s.\n{summary(report)}"
     )
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def summary(report: Report) -> str:
@@ -49,7 +52,10 @@ def summary(report: Report) -> str:
 
 def check_text(report: Report, result: CheckResult) -> str:
     """One check in full: for a test's failure."""
-    return "\n".join([_table([_line(result)]), _failed(report, result)]).strip()
+    parts = [_table([_line(result)])]
+    if result.passed < result.rows:
+        parts += [_unanswered(report, result.model), _failed(report, result)]
+    return "\n".join(part for part in parts if part)
 
 
 def interval(value: Interval | None) -> str:
@@ -88,14 +94,23 @@ def _line(c: CheckResult) -> tuple[str, ...]:
 
 
 def _failed(report: Report, result: CheckResult) -> str:
-    rows = report.failures(result.check, result.model)
-    if not rows:
+    rows = [r for r in report.failures(result.check, result.model) if not r.unanswered]
+    lines = [f"{row.title}: {row.scores[result.check].reason}" for row in rows]
+    return _listed(f"{result.check} ({result.model}) failed in:", lines)
+
+
+def _unanswered(report: Report, model: str) -> str:
+    rows = [row for row in report.rows if row.model == model and row.unanswered]
+    lines = [f"{row.title}: {row.unanswered}" for row in rows]
+    return _listed(f"{len(rows):,} rows without an answer ({model}), which score 0:", lines)
+
+
+def _listed(title: str, lines: Sequence[str]) -> str:
+    if not lines:
         return ""
-    lines = [f"{result.check} ({result.model}) failed in:"]
-    lines += [f"  {row.title}: {row.scores[result.check].reason}" for row in rows[:NAMED]]
-    if len(rows) > NAMED:
-        lines.append(f"  and {len(rows) - NAMED:,} more")
-    return "\n".join(lines)
+    shown = [f"  {short(line, LONGEST)}" for line in lines[:NAMED]]
+    rest = [f"  and {len(lines) - NAMED:,} more"] if len(lines) > NAMED else []
+    return "\n".join([title, *shown, *rest])
 
 
 def _table(rows: Sequence[tuple[str, ...]]) -> str:

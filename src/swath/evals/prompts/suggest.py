@@ -114,8 +114,7 @@ def suggest(
     parent = prompt.save(chosen)
     seen, held = split(suite, parent, holdout, seed)
     report = scored(suite.keep(seen), parent, models, purse, free=True)
-    # Positions in the report are those within the seen rows.
-    blamed = {i: reasons[row] for i, row in enumerate(seen) if row in reasons} if reasons else {}
+    blamed = reasons or {}
     failures = [row for row in report.rows if _failed(row) or row.row in blamed]
     if not failures:
         raise InputError(

@@ -24,8 +24,8 @@ NAMED = 5
 @dataclass(frozen=True)
 class Flips:
     """One check of one model under both versions. `better` and `worse` hold the rows whose score
-    changed, the largest change first; `decision` says which version wins, or that nobody can tell.
-    """
+    changed, the largest change first; `unanswered` counts rows without an answer under either.
+    `decision` says which version wins, or that nobody can tell."""
 
     check: str
     model: str
@@ -33,6 +33,7 @@ class Flips:
     now: float
     better: tuple[Pair, ...]
     worse: tuple[Pair, ...]
+    unanswered: int
     decision: Decision
 
 
@@ -76,6 +77,7 @@ class Versions:
                     "model": flip.model,
                     "before": flip.before,
                     "now": flip.now,
+                    "unanswered": flip.unanswered,
                     "better": [_pair(p, flip.check) for p in flip.better],
                     "worse": [_pair(p, flip.check) for p in flip.worse],
                     "decision": asdict(flip.decision),
@@ -116,6 +118,7 @@ def compare_versions(
                 _mean([p.now.scores[check].score for p in both]),
                 tuple(p for p in changed if p.change > 1e-9),
                 tuple(p for p in changed if p.change < -1e-9),
+                sum(bool(p.before.unanswered or p.now.unanswered) for p in both),
                 decide([p.change for p in both], clusters=clusters, a=a.ref, b=b.ref),
             )
         )
@@ -135,6 +138,8 @@ def _shown(flip: Flips, a: Prompt, b: Prompt) -> str:
         f"{len(flip.worse):,} worse.",
         flip.decision.sentence,
     ]
+    if flip.unanswered:
+        lines.append(f"{flip.unanswered:,} rows lack an answer, which scores 0.")
     for title, found in (("better", flip.better), ("worse", flip.worse)):
         for pair in found[:NAMED]:
             said = ", ".join(short(v, 40) for v in pair.now.input.values())

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.evals.stats.estimate import Floats, same_length
+from swath.evals.stats.estimate import Floats, numbers, same_length
 from swath.evals.stats.tables import label_table, verdict_table
 
 Level = Literal["nominal", "ordinal", "interval"]
@@ -118,7 +118,9 @@ def krippendorff_alpha(
 
     names = list(order) or _sorted({r for item in kept for r in item}, level != "nominal")
     # Nominal and ordinal distances ask only for the place in the order.
-    value = {name: float(name) if level == "interval" else float(i) for i, name in enumerate(names)}
+    value = {name: float(i) for i, name in enumerate(names)}
+    if level == "interval":
+        value = dict(zip(names, numbers(names, "The ratings").tolist(), strict=True))
     most = max(map(len, kept))
     try:
         cells = [[value[r] for r in item] + [np.nan] * (most - len(item)) for item in kept]

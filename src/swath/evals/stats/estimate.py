@@ -122,7 +122,8 @@ def wilson(rate: float, n: float, quantile: float, ties: float = 0.0) -> tuple[f
     middle = (2 * n * rate + squared) / (2 * (n + squared))
     inside = middle**2 - (n * rate * rate + squared * tied / 4) / (n + squared)
     half = max(inside, 0.0) ** 0.5
-    return max(0.0, middle - half), min(1.0, middle + half)
+    # The rate is inside by algebra, not always by rounding.
+    return max(0.0, min(rate, middle - half)), min(1.0, max(rate, middle + half))
 
 
 def codes(names: list[Any]) -> tuple[list[Any], Ints]:

@@ -1,0 +1,1 @@
+"""Routing: the cheapest model that is good enough, learned and measured."""

@@ -1,0 +1,127 @@
+"""`factorization`: matrix factorization over models and prompts, as RouteLLM's MF router, in its
+many-model form.
+
+quality(prompt, model) = sigmoid(level_model + source + taste_model . (P x)), with x the prompt's
+embedding and features, and P of low rank. Each source has a level of its own while training, so
+that labels of two kinds do not mix. All models share the same first dimension of P x, difficulty;
+the second lets models differ in what they are good at.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+
+from swath.errors import MissingExtra
+from swath.routing.ability import sigmoid
+from swath.routing.graded import Graded
+from swath.routing.router import Arrays, Learned, Texts
+
+import numpy.typing as npt
+
+Floats = npt.NDArray[np.float64]
+RANK = 2
+PULL = 3.0  # on the projection, in grades; on tastes a tenth of it
+STEPS = 120
+
+
+@dataclass
+class Factorization(Learned):
+    """`tastes` (m, rank), `projection` (d, rank), `levels` (m,)."""
+
+    mean: Floats = field(default_factory=lambda: np.zeros(0))
+    scale: Floats = field(default_factory=lambda: np.zeros(0))
+    levels: Floats = field(default_factory=lambda: np.zeros(0))
+    tastes: Floats = field(default_factory=lambda: np.zeros((0, RANK)))
+    projection: Floats = field(default_factory=lambda: np.zeros((0, RANK)))
+
+    kind = "factorization"
+    summary = "matrix factorization over models and prompts, RouteLLM's MF for many models"
+    embeds = True
+
+    def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
+        try:
+            from scipy.optimize import minimize
+        except ImportError:
+            raise MissingExtra("Training a factorization", "routing") from None
+        x = _inputs(texts)
+        self.mean, spread = x.mean(axis=0), x.std(axis=0)
+        d = texts.vectors.shape[1]
+        # One scale for all of an embedding's numbers: its directions keep their proportions.
+        spread[:d] = max(float(spread[:d].mean()), 1e-9)
+        self.scale = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
+        x = (x - self.mean) * self.scale / np.sqrt(x.shape[1])
+        known = np.isfinite(graded.quality)
+        grades = np.where(known, graded.quality, 0.0)
+        n, m = grades.shape
+        sources = np.eye(len(graded.sources))[graded.source]
+        sizes = (m, sources.shape[1], m * RANK, x.shape[1] * RANK)
+        cuts = np.cumsum(sizes)[:-1]
+        pull = PULL * known.sum() / n / m
+        weight = known / max(float(known.sum()) / n, 1e-9)  # a prompt's grades weigh 1 in all
+
+        def unpack(v: Floats) -> tuple[Floats, Floats, Floats, Floats]:
+            levels, offsets, tastes, projection = np.split(v, cuts)
+            return levels, offsets, tastes.reshape(m, RANK), projection.reshape(-1, RANK)
+
+        def loss(v: Floats) -> tuple[float, Floats]:
+            levels, offsets, tastes, projection = unpack(v)
+            h = x @ projection
+            logit = levels + (sources @ offsets)[:, None] + h @ tastes.T
+            p = sigmoid(logit)
+            value = float((weight * (np.logaddexp(0, logit) - grades * logit)).sum())
+            off = weight * (p - grades)
+            g_tastes = off.T @ h + pull * (tastes - start_tastes)
+            g_projection = x.T @ (off @ tastes) + pull * projection
+            value += 0.5 * pull * float(((tastes - start_tastes) ** 2).sum())
+            value += 0.5 * pull * float((projection**2).sum())
+            value += 0.005 * float((levels**2).sum() + (offsets**2).sum())
+            gradient = np.concatenate(
+                [
+                    off.sum(axis=0) + 0.01 * levels,
+                    sources.T @ off.sum(axis=1) + 0.01 * offsets,
+                    g_tastes.ravel(),
+                    g_projection.ravel(),
+                ]
+            )
+            return value, gradient
+
+        # The first taste starts at -1 for all: what makes a prompt hard. The others start at what
+        # sets able models apart, so that the start is no saddle and no model's place matters.
+        share = np.nanmean(np.where(known, graded.quality, np.nan), axis=0)
+        start_tastes = np.column_stack([-np.ones(m), *([share - share.mean()] * (RANK - 1))])
+        start = np.concatenate(
+            [np.zeros(sizes[0] + sizes[1]), start_tastes.ravel(), np.zeros(sizes[3])]
+        )
+        found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
+        levels, offsets, self.tastes, self.projection = unpack(found.x)
+        self.levels = levels + float((sources @ offsets).mean())
+        self.projection = self.projection / np.sqrt(x.shape[1])
+        self.models = graded.models
+        return self
+
+    def quality(self, texts: Texts) -> Floats:
+        h = (_inputs(texts) - self.mean) * self.scale @ self.projection
+        return sigmoid(self.levels + h @ self.tastes.T)
+
+    def wants(self, texts: Texts) -> Floats:
+        """The share of models that are expected to fail."""
+        return 1 - self.quality(texts).mean(axis=1)
+
+    def state(self) -> tuple[dict[str, Any], Arrays]:
+        names = ("mean", "scale", "levels", "tastes", "projection")
+        return {}, {name: getattr(self, name) for name in names}
+
+    def restore(self, values: dict[str, Any], arrays: Arrays) -> None:
+        self.mean, self.scale = arrays["mean"], arrays["scale"]
+        self.levels, self.tastes = arrays["levels"], arrays["tastes"]
+        self.projection = arrays["projection"]
+        d, rank = self.projection.shape
+        if self.mean.shape != (d,) or self.tastes.shape != (len(self.models), rank):
+            raise ValueError("shapes that do not fit")
+
+
+def _inputs(texts: Texts) -> Floats:
+    return np.hstack([texts.vectors, texts.lexical])
