@@ -40,7 +40,9 @@ def route(prompt: str, body: dict[str, Any]) -> str:
 
 def tickets(folder: Path, count: int = 20) -> pl.DataFrame:
     kinds = ("card", "loan", "other")
-    rows = [{"id": f"t{i}", "text": f"{kinds[i % 3]} {i}", "label": kinds[i % 3]} for i in range(count)]
+    rows = [
+        {"id": f"t{i}", "text": f"{kinds[i % 3]} {i}", "label": kinds[i % 3]} for i in range(count)
+    ]
     table = pl.DataFrame(rows)
     table.write_csv(folder / "tickets.csv")
     return table

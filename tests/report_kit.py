@@ -137,6 +137,7 @@ def _items(
                     {
                         "item_id": f"i{row}-{a}-{b}",
                         "row": row,
+                        "cluster": cells["speech"],
                         "instruction": "Extract.",
                         "input": "…",
                     }

@@ -358,6 +358,8 @@ def test_explain_names_both_models_and_their_calls(open_session: Open) -> None:
         assert {alias: load.calls for alias, load in loads.items()} == {"small": 600, "large": 300}
         assert loads["large"].cost_usd > 0
         assert "small → large" in str(told)
+        assert told.costs[0].model == "small, large"
+        assert "'large' is asked about 50% of what 'small' is asked" in told.assumptions
         assert few.stats.received == much.stats.received == 0
 
 
@@ -495,9 +497,9 @@ def test_two_local_models_on_reviews(tmp_path: Path) -> None:
         pytest.skip("the shared data is not here")
     session = sw.Session({"models": {}, "store": f"sqlite:///{tmp_path}/local.db"})
     try:
-        reviews = sw.read_csv(REVIEWS).head(90)
+        reviews = sw.read_csv(REVIEWS).head(48)
         cascade = sw.cascade(
-            "local/smollm2-135m", "local/qwen2.5-coder-0.5b", quality=0.7, confidence=0.9, sample=30
+            "local/smollm2-135m", "local/qwen2.5-coder-0.5b", quality=0.7, confidence=0.9, sample=16
         )
         labels = {"positive": "the reviewer liked the film", "negative": "the reviewer did not"}
         run = reviews.with_columns(x=sw.classify("text", labels, model=cascade)).run(
@@ -506,7 +508,7 @@ def test_two_local_models_on_reviews(tmp_path: Path) -> None:
         promise = cascade.promises[-1]
         assert run.errors.is_empty()
         assert set(run.table["x"]) <= set(labels)
-        assert promise.sampled == 30
+        assert promise.sampled == 16
         assert not any("tells no probabilities" in note for note in run.notes)
         alone = reviews.with_columns(x=sw.classify("text", labels, model=cascade.large))
         truth = alone.run(session=session)

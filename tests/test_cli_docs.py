@@ -26,7 +26,18 @@ from tests.servers import OpenAIServer, serve
 
 __all__ = ["cli"]
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("", "demo", "enrich", "models", "models list", "models pull", "calls", "runs", "doctor")
+COMMANDS = (
+    "",
+    "demo",
+    "enrich",
+    "models",
+    "models list",
+    "models pull",
+    "calls",
+    "runs",
+    "doctor",
+    "judge stats",
+)
 HEAD = """\
 # The command line
 

@@ -257,7 +257,7 @@ def wrong_calls() -> dict[str, tuple[Any, str]]:
         "filter by text": (lambda: f.filter(pl.col("text")), "Boolean"),
         "filter by a map": (lambda: f.filter(sw.map("{text}")), "predicate"),
         "unnamed operator": (lambda: f.with_columns(sw.map("{text}")), "name="),
-        "operator in agg": (lambda: f.group_by("n").agg(a=sw.map("{text}")), "one row"),
+        "operator in agg": (lambda: f.group_by("n").agg(a=sw.map("{text}")), "Ask per row first"),
         "a type error": (lambda: f.with_columns(a=pl.col("text").dt.year()), "year"),
         "no expression": (lambda: f.filter(3), "int"),
         "a double name": (lambda: f.rename({"text": "n"}), "duplicate"),

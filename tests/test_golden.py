@@ -71,7 +71,9 @@ def test_exact_says_what_it_got() -> None:
 
 
 @given(st.lists(st.sampled_from("abcdef")), st.lists(st.sampled_from("abcdef")))
-def test_set_f1_is_the_harmonic_mean_of_precision_and_recall(got: list[str], want: list[str]) -> None:
+def test_set_f1_is_the_harmonic_mean_of_precision_and_recall(
+    got: list[str], want: list[str]
+) -> None:
     value, reason = judged(check(kind="set_f1"), got, want)
     a, b = set(got), set(want)
     if not a and not b:
@@ -186,9 +188,9 @@ def test_unanswered_rows_fail_and_are_named(tmp_path: Path, open_session: Open) 
 
 def test_rows_without_a_label_do_not_count(tmp_path: Path, open_session: Open) -> None:
     table = tickets(tmp_path, 6)
-    table.with_columns(
-        label=pl.when(pl.col("id") == "t0").then(None).otherwise("label")
-    ).write_csv(tmp_path / "tickets.csv")
+    table.with_columns(label=pl.when(pl.col("id") == "t0").then(None).otherwise("label")).write_csv(
+        tmp_path / "tickets.csv"
+    )
     with serve(OpenAIServer(respond=route)) as server:
         open_session(fast=server)
         (result,) = sw.golden(suite(tmp_path)).checks

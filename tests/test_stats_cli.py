@@ -265,3 +265,13 @@ def test_ppi_with_labels_on_some(cli: Cli) -> None:
         inside += rate["low"] <= whole["ppi"][model]["estimate"] <= rate["high"]
     assert inside >= 5
     assert len(found["ppi"]) == 6
+
+
+def test_the_page_defines_every_figure(files: Cli) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "statistics.md").read_text("utf-8")
+    (found,) = stats(files, "v.csv", "--items", "i.csv", "--human", "h.csv")
+    for name in FIGURES[:-1]:
+        assert f"\n`{name}`" in page, name
+    beside = {*found["more"]} - {"labelled"}
+    for name in beside:
+        assert f"`more.{name}`" in page, name

@@ -62,12 +62,10 @@ def test_win_rate_intervals_cover_by_cluster_and_not_by_row() -> None:
     random = np.random.default_rng(2)
     prompts = np.clip(random.beta(0.8, 0.8, size=(RUNS, 60)), 0, 1)
     scores = (random.random((RUNS, 60, 5)) < prompts[:, :, None]).reshape(RUNS, 300).astype(float)
-    items, verdicts = many_models(scores, [f"p{i // 5}" for i in range(300)])
-    rates = pairwise.win_rates(items, verdicts)
+    rates = pairwise.win_rates(*many_models(scores, [f"p{i // 5}" for i in range(300)]))
     hits = [rates[f"m{r}"].low <= 0.5 <= rates[f"m{r}"].high for r in range(RUNS)]
     assert np.mean(hits) == pytest.approx(0.945, abs=ERROR)  # a percentile bootstrap of 60
-    few = items.filter(pl.col("model_a").is_in([f"m{r}" for r in range(200)]))
-    naive = pairwise.win_rates(few, verdicts.join(few, on="item_id", how="semi"), unit="item_id")
+    naive = pairwise.win_rates(*many_models(scores[:200]))  # each row its own unit
     missed = [not naive[f"m{r}"].low <= 0.5 <= naive[f"m{r}"].high for r in range(200)]
     assert np.mean(missed) > 0.15
 
@@ -200,7 +198,7 @@ def test_bradley_terry_finds_the_strengths_and_covers() -> None:
     random = np.random.default_rng(11)
     names = ["a", "b", "c", "d"]
     strengths = np.array([0.4, 0.3, 0.2, 0.1])
-    runs, pairs = 60, [(i, j) for i in range(4) for j in range(i)]
+    runs, pairs = 40, [(i, j) for i in range(4) for j in range(i)]
     hits = []
     for run in range(runs):
         rows = [(f"{i}{j}{r}", i, j) for i, j in pairs for r in range(40)]
@@ -213,9 +211,9 @@ def test_bradley_terry_finds_the_strengths_and_covers() -> None:
             }
         )
         verdicts = items.select("item_id", verdict=pl.Series(["A" if w else "B" for w in wins]))
-        found = strength.bradley_terry(items, verdicts, resamples=150, seed=run)
+        found = strength.bradley_terry(items, verdicts, resamples=120, seed=run)
         hits += [found[m].low <= s <= found[m].high for m, s in zip(names, strengths, strict=True)]
-    assert np.mean(hits) == pytest.approx(0.945, abs=0.04)
+    assert np.mean(hits) == pytest.approx(0.945, abs=0.05)
 
 
 def test_a_judge_that_likes_length_is_seen_through() -> None:

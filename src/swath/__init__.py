@@ -13,7 +13,6 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from swath.api import acomplete as acomplete
     from swath.api import complete as complete
-    from swath.api import embed as embed
     from swath.api import stream as stream
     from swath.engine.run import Metrics as Metrics
     from swath.errors import BudgetReached as BudgetReached
@@ -60,17 +59,21 @@ if TYPE_CHECKING:
     from swath.operators import cascade as cascade
     from swath.operators import classify as classify
     from swath.operators import cluster as cluster
+    from swath.operators import dedupe as dedupe
+    from swath.operators import embed as embed
     from swath.operators import extract as extract
+    from swath.operators import join as join
     from swath.operators import map as map
     from swath.operators import predicate as predicate
     from swath.operators import reduce as reduce
+    from swath.operators import same as same
     from swath.operators import sentiment as sentiment
     from swath.operators import summarize as summarize
     from swath.operators import topics as topics
     from swath.session import Session as Session
 
 _HOMES = {
-    "swath.api": ("acomplete", "complete", "embed", "stream"),
+    "swath.api": ("acomplete", "complete", "stream"),
     "swath.engine.run": ("Metrics",),
     "swath.errors": (
         "BudgetReached",
@@ -111,10 +114,14 @@ _HOMES = {
         "cascade",
         "classify",
         "cluster",
+        "dedupe",
+        "embed",
         "extract",
+        "join",
         "map",
         "predicate",
         "reduce",
+        "same",
         "sentiment",
         "summarize",
         "topics",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
-from swath.messages import Completion, Embeddings
+from swath.messages import Completion
 from swath.session import Prompt, Stream, current
 
 
@@ -22,8 +21,3 @@ async def acomplete(prompt: Prompt, **settings: Any) -> Completion:
 def stream(prompt: Prompt, **settings: Any) -> Stream:
     """The answer as it is written: `for chunk in …` or `async for chunk in …`."""
     return current().stream(prompt, **settings)
-
-
-def embed(texts: str | Sequence[str], **settings: Any) -> Embeddings:
-    """One vector for each text; see `Session.embed`."""
-    return current().embed(texts, **settings)

@@ -24,6 +24,7 @@ from swath.cli import (
     label,
     models,
     prompts,
+    router,
     runs,
 )
 from swath.errors import BudgetReached, Interrupted, SwathError
@@ -48,6 +49,7 @@ app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.add_typer(judge.app, name="judge")
 app.command("label", epilog=label.EXAMPLES)(label.label)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(router.app, name="router")
 app.add_typer(models.app, name="models")
 app.command("calls")(calls.calls)
 app.command("runs")(runs.runs)

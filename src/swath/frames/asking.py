@@ -110,14 +110,20 @@ class Asker:
         pairs = zip(requests, found, strict=True)
         return await _all([one(request, stored) for request, stored in pairs])
 
-    async def embed(self, texts: Sequence[str], model: str) -> npt.NDArray[np.float32]:
+    def stored(self, requests: Sequence[Request]) -> list[Completion | None]:
+        """What needs no asking."""
+        return self._execution.engine.lookup(requests)
+
+    async def embed(
+        self, texts: Sequence[str], model: str, dimensions: int | None = None
+    ) -> npt.NDArray[np.float32]:
         try:
             import numpy as np
         except ModuleNotFoundError:
             raise MissingExtra("embeddings", "tables") from None
         if not texts:
             return np.zeros((0, 0), dtype=np.float32)
-        request = EmbedRequest(model=model, texts=tuple(texts))
+        request = EmbedRequest(model=model, texts=tuple(texts), dimensions=dimensions)
         reply = await self._guarded(
             self._execution.engine.embed(request, run=self._execution.run, label=self._label)
         )

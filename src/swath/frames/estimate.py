@@ -270,7 +270,9 @@ class Estimator:
             if id(request) not in values:
                 values[id(request)] = placeholder(operator.dtype, chars, i)
         cells = [None if r is None else values[id(r)] for r in requests]
-        models = ", ".join(dict.fromkeys(r.model for r in distinct)) or operator.model_name(default)
+        named = dict.fromkeys([*loads, *(r.model for r in distinct)])
+        models = ", ".join(named) or operator.model_name(default)
+        self.assumed.update(dict.fromkeys(operator.assumed))
         self._unpriced(loads)
         cost = OperatorCost(
             name,

@@ -16,7 +16,7 @@ from swath.frames.result import FrameRun, Settings, launch, warn_of_failures
 from swath.frames.tables import Tables
 from swath.frames.traits import expressions, named_expr, reads
 from swath.operators.base import Operator
-from swath.operators.join import semantic
+from swath.operators.joining import semantic
 from swath.operators.table import ColumnOperator, TableOperator
 from swath.operators.udf import UdfCall
 

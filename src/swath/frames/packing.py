@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from swath.engine.shape import Invalid
 from swath.errors import ProviderError
-from swath.messages import Request
+from swath.messages import Completion, Request
 from swath.operators.base import Operator
 from swath.operators.parts import packed_answers, packed_question
 
@@ -60,7 +60,7 @@ class Packing:
         self.agreed: bool | None = None
 
     async def answer(self, ask: Asker, requests: Sequence[Request]) -> list[Any]:
-        """The cells, or the error in place of one; None where each must be asked alone."""
+        """The cells, or the error in place of one."""
         if self.agreed is None:
             async with self._lock:
                 if self.agreed is None:
@@ -83,8 +83,22 @@ class Packing:
         return alone
 
     async def _together(self, ask: Asker, requests: Sequence[Request]) -> list[Any]:
+        alone = [self._read(reply) for reply in ask.stored(requests)]
+        if None not in alone:
+            return await self._alone(ask, requests)
         found = await self._packed(ask, requests)
-        return await self._alone(ask, requests) if found is None else found
+        if found is None:
+            return await self._alone(ask, requests)
+        return [one if own is None else own for one, own in zip(found, alone, strict=True)]
+
+    def _read(self, reply: Completion | None) -> Any:
+        """A cell, the error in place of one, or None where there is no answer."""
+        if reply is None:
+            return None
+        try:
+            return self._operator.value(reply)
+        except Invalid as error:
+            return error
 
     async def _packed(self, ask: Asker, requests: Sequence[Request]) -> list[Any] | None:
         part = self._operator.part
@@ -102,13 +116,4 @@ class Packing:
 
     async def _alone(self, ask: Asker, requests: Sequence[Request]) -> list[Any]:
         replies = await ask.many(requests, self._operator.check, self._operator.fallback)
-        cells: list[Any] = []
-        for reply in replies:
-            if reply is None or isinstance(reply, Exception):
-                cells.append(reply)
-                continue
-            try:
-                cells.append(self._operator.value(reply))
-            except Invalid as error:
-                cells.append(error)
-        return cells
+        return [self._read(r) if isinstance(r, Completion) else r for r in replies]

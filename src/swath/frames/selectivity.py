@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 SAMPLE = 32  # rows that are asked about
 WORTH = 20 * SAMPLE  # rows from which on asking a sample pays
 LOOKED_AT = 200  # rows whose answers are looked up
+SEED = 0
 ENOUGH = 8  # answers that tell something
 
 
@@ -53,10 +54,13 @@ class Sampled:
         return len(self.conditions) > 1
 
     def read(self, wanted: int) -> tuple[pl.DataFrame, int | None]:
-        """Rows spread over the table, and how many it has where that is soon told."""
+        """Rows drawn from the table (the same each time), and how many it has. Where counting takes
+        long, its first rows."""
         rows = count(self.table, patience=1.0)
-        step = max((rows or 0) // wanted, 1)
-        return self.table.gather_every(step).head(wanted).collect(engine="streaming"), rows
+        table = self.table
+        if rows is not None:
+            table = table.filter(pl.int_range(pl.len()).shuffle(seed=SEED) < wanted)
+        return table.head(wanted).collect(engine="streaming"), rows
 
 
 def stored(
@@ -83,7 +87,7 @@ async def measured(execution: Execution, plan: Plan) -> Mapping[Operator, float]
     known = stored(execution.engine, sampled, table, execution.default_model)
     if rows is None or rows < WORTH:
         return known
-    few = table.gather_every(max(table.height // SAMPLE, 1)).head(SAMPLE)
+    few = table.sample(min(SAMPLE, table.height), seed=SEED)
     for operator in sampled.conditions:
         if operator in known:
             continue

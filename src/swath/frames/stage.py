@@ -94,7 +94,12 @@ class Stage:
         values: list[Any] = [None] * len(requests)
         missing: list[tuple[Request, list[int]]] = []
         stored: dict[str, int] = {}
-        known = self.engine.lookup(distinct) if operator.single else [None] * len(distinct)
+        known: list[Completion | None] = [None] * len(distinct)
+        if operator.single:
+            known = self.engine.lookup(distinct)
+        if operator.packed and None in known:
+            # Packs must be the same each time to be found again: what is stored is seen to there.
+            known = [None] * len(distinct)
         for request, found in zip(distinct, known, strict=True):
             rows = rows_of[id(request)]
             if found is None:
@@ -184,7 +189,8 @@ class Stage:
         lane = self._lanes.get(alias)
         if lane is None:
             # A few more than may be in flight, so that the limiter always has one to send.
-            concurrency = self.execution.models[alias].concurrency
+            together = max(operator.together for operator in self.operators)
+            concurrency = self.execution.models[alias].concurrency * together
             lane = self._lanes[alias] = Lane(concurrency + max(concurrency // 8, 1))
         return lane
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
 
 from swath.frames.grouping import whole_table
 from swath.frames.plan import Plan, Whole
 from swath.operators.base import ModelChoice
+from swath.operators.dedupe import Deduped, dedupe
 from swath.operators.rank import GROUP
+from swath.operators.search import Search
+from swath.operators.sim_join import SimJoin
+from swath.operators.similar import EMBED_MODEL
 from swath.operators.sort_by import SortBy
 from swath.operators.table import TableOperator
 from swath.operators.top_k import TopK
@@ -96,6 +102,58 @@ class Tables:
             model, items_per_call, pointwise, rank, seed, instructions, max_tokens, temperature
         )
         return self.whole(SortBy(by, descending=descending, **settings))
+
+    # -- by likeness and by identity
+
+    def sim_join(
+        self,
+        other: Any,
+        left_on: str | pl.Expr,
+        right_on: str | pl.Expr | None = None,
+        *,
+        k: int | None = 1,
+        threshold: float | None = None,
+        model: str = EMBED_MODEL,
+        how: Literal["inner", "left"] = "inner",
+        suffix: str = "_right",
+    ) -> Frame:
+        """Each row with the `k` rows of `other` whose text is most alike, and `similarity`, the
+        cosine of their embeddings (Float32); nearest first.
+
+        `threshold` is the least similarity; `k=None` takes all above it. `left_on`, `right_on` (the
+        same, if left out) are columns, templates or expressions; null and blank texts match
+        nothing. `how="left"` keeps rows without a match. Asks `model` for each text once."""
+        from swath.frames.readers import frame
+
+        right = left_on if right_on is None else right_on
+        operator = SimJoin(
+            left_on, right, k=k, threshold=threshold, model=model, how=how, suffix=suffix
+        )
+        return self.whole(operator, frame(other))
+
+    def search(
+        self,
+        text: str | pl.Expr,
+        query: str,
+        k: int = 10,
+        *,
+        threshold: float | None = None,
+        model: str = EMBED_MODEL,
+        rerank: str | None = None,
+    ) -> Frame:
+        """The `k` rows whose `text` is nearest to `query`, best first, and `score` (Float32): the
+        cosine of the embeddings of `model`. `rerank` is a model that grades the nearest 3k."""
+        operator = Search(text, query, k=k, threshold=threshold, model=model, rerank=rerank)
+        return self.whole(operator)
+
+    def dedupe(
+        self, *text: str, keep: Literal["first", "longest"] = "first", **settings: Any
+    ) -> Frame:
+        """One row for each thing that rows are about, with `duplicates`, how many were (Int64).
+
+        `keep` says which row stands for them: the first, or the one with the longest text. The rest
+        is as for `sw.dedupe`, which gives a column instead."""
+        return self.whole(Deduped(dedupe(*text, **settings), keep))
 
 
 def _ranking(

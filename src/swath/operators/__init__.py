@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from swath.operators.cascade import cascade as cascade
     from swath.operators.classify import classify as classify
     from swath.operators.cluster import cluster as cluster
+    from swath.operators.dedupe import dedupe as dedupe
+    from swath.operators.embed import embed as embed
     from swath.operators.extract import extract as extract
     from swath.operators.join import join as join
     from swath.operators.join import same as same
@@ -37,6 +39,8 @@ _FILES = {
     "cascade": "cascade",
     "classify": "classify",
     "cluster": "cluster",
+    "dedupe": "dedupe",
+    "embed": "embed",
     "extract": "extract",
     "join": "join",
     "map": "map",

@@ -69,7 +69,9 @@ class Ask(Sizes, Protocol):
         that failed gives its error in place. Raises Stopped."""
         ...
 
-    async def embed(self, texts: Sequence[str], model: str) -> npt.NDArray[np.float32]:
+    async def embed(
+        self, texts: Sequence[str], model: str, dimensions: int | None = None
+    ) -> npt.NDArray[np.float32]:
         """A vector a text, shape (texts, dimensions), of length 1. Raises ProviderError, Stopped.
 
         Needs numpy: MissingExtra says so."""

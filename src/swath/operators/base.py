@@ -47,6 +47,12 @@ class Operator(ABC):
     packed: bool = False
     """Whether short rows may go several to a call: the rule `pack` says so."""
 
+    together: ClassVar[int] = 1
+    """How many questions may leave in one call: so many times more rows wait at once."""
+
+    assumed: tuple[str, ...] = ()
+    """For `explain`: what `questions` takes for granted, a sentence each."""
+
     sample: int = 0
     """Rows that `prepare` wants to see before the first is asked about. All rows are then gathered
     and this many drawn at random."""

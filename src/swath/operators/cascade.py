@@ -125,6 +125,11 @@ class Cascade:
         """Calls per model, before anything is known."""
         return {self.small: rows, self.large: rows * UNSURE}
 
+    @property
+    def assumed(self) -> str:
+        """What `calls` takes for granted, for `explain`."""
+        return f"'{self.large}' is asked about {UNSURE:.0%} of what '{self.small}' is asked"
+
     def looks(self, target: Target, rows: int) -> tuple[list[int], float]:
         """Sizes of the sample to stop at, and the risk that each may take. None where `rows` are
         so few that the sample would be most of them."""

@@ -51,6 +51,7 @@ class Cascaded(Operator):
                 hint=f"Leave target= out for {operator.kind}: agreement with the large model.",
             )
         self.sample = cascade.sample or cascade.most(self.target)
+        self.assumed = (cascade.assumed,)
         self._promise: Promise | None = None
         self._known: dict[Key, Completion | Failed] = {}
 

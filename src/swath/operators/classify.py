@@ -120,7 +120,11 @@ class Classify(Operator):
             return None
         task = self.system.content.removesuffix(_ALONE)
         if self.multi:
-            labels = self.schema.json["properties"]["labels"]
+            labels = {
+                k: v
+                for k, v in self.schema.json["properties"]["labels"].items()
+                if k != "uniqueItems"
+            }
             return Part(self.text, task, labels, lambda v: list(dict.fromkeys(map(str, v))))
         label = {"type": "string", "enum": list(self._choices)}
         return Part(self.text, task, label, lambda v: read_label(str(v), self._choices))

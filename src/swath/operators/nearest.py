@@ -63,3 +63,16 @@ def top(likeness: Floats, k: int) -> tuple[Ints, Floats]:
         np.take_along_axis(found, order, axis=1),
         np.take_along_axis(taken, order, axis=1),
     )
+
+
+def above(left: Floats, right: Floats, least: float) -> list[list[tuple[int, float]]]:
+    """For each row of `left` the rows of `right` with an inner product of at least `least`, largest
+    first: their places and the products."""
+    np = need_numpy("vector search")
+    found: list[list[tuple[int, float]]] = []
+    for block in blocks(len(left), len(right)):
+        for likeness in left[block] @ right.T:
+            places = np.flatnonzero(likeness >= least)
+            places = places[np.argsort(-likeness[places], kind="stable")]
+            found.append(list(zip(places.tolist(), likeness[places].tolist(), strict=True)))
+    return found

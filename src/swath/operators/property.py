@@ -185,7 +185,13 @@ async def labelled(
 ) -> Labels:
     """The value that `by` gives each row of two tables; what the run stopped before is unasked."""
     labels = Labels()
-    asked = [o.requests(t, ask.default) for o, t in zip(by, tables, strict=True)]
+    ready = []
+    for operator, table in zip(by, tables, strict=True):
+        if operator.sample:
+            sample = table.sample(min(operator.sample, table.height), seed=0)
+            operator = await operator.prepare(ask, sample, table.height)
+        ready.append(operator)
+    asked = [o.requests(t, ask.default) for o, t in zip(ready, tables, strict=True)]
     known: dict[tuple[int, int], Any] = {}
 
     async def one(operator: Operator, request: Request, key: tuple[int, int]) -> None:
@@ -201,7 +207,7 @@ async def labelled(
     for side, requests in enumerate(asked):
         for request in requests:
             if request is not None and (side, id(request)) not in work:
-                work[side, id(request)] = (by[side], request)
+                work[side, id(request)] = (ready[side], request)
     ask.done(0, len(work))
     await asyncio.gather(*(one(o, r, key) for key, (o, r) in work.items()))
     for side, requests in enumerate(asked):

@@ -13,13 +13,12 @@ from dataclasses import dataclass, field
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from swath.errors import MissingExtra
 from swath.routing.ability import sigmoid
 from swath.routing.graded import Graded
 from swath.routing.router import Arrays, Learned, Texts
-
-import numpy.typing as npt
 
 Floats = npt.NDArray[np.float64]
 RANK = 2

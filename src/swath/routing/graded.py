@@ -51,8 +51,9 @@ class Graded:
 
         require(table, COLUMNS, "The graded table")
         table = table.with_columns(
-            pl.col("source").cast(pl.String).fill_null("") if "source" in table.columns else
-            pl.lit("").alias("source")
+            pl.col("source").cast(pl.String).fill_null("")
+            if "source" in table.columns
+            else pl.lit("").alias("source")
         )
         if not table.schema["quality"].is_numeric() and table.schema["quality"] != pl.Boolean:
             raise InputError(

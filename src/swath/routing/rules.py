@@ -17,9 +17,13 @@ from swath.routing.graded import Graded
 from swath.routing.router import Texts
 from swath.routing.shared import Floats, Shared
 
-_REASONING = re.compile(r"(?i)\b(prove|derive|step by step|reason|optimi[sz]e|debug|refactor|why)\b")
+_REASONING = re.compile(
+    r"(?i)\b(prove|derive|step by step|reason|optimi[sz]e|debug|refactor|why)\b"
+)
 _TOOLS = re.compile(r"(?i)\b(search the web|browse|look up|latest|today|call the|use the tool)\b")
-_VISION = re.compile(r"(?i)\b(image|picture|photo|screenshot|diagram|chart|figure) (?:above|below)\b")
+_VISION = re.compile(
+    r"(?i)\b(image|picture|photo|screenshot|diagram|chart|figure) (?:above|below)\b"
+)
 _SMALL_TALK = re.compile(r"(?i)^\s*(hi|hello|hey|thanks|thank you|ok|okay|yes|no)\b")
 _EASY = re.compile(
     r"(?i)\b(translate|summari[sz]e|rewrite|paraphrase|classify|list|name|suggest|recommend|write)\b"

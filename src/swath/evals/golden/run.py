@@ -65,16 +65,14 @@ def golden(
     read = read.limit(limit)
     purse = Purse(chosen, max_cost, progress)
     asked = _prompt(read, prompt, chosen)
-    report = scored(read, asked, models, purse, free=against is not None)
-    if against is None:
+    baseline = None if against is None else _baseline(against, asked, chosen)
+    report = scored(read, asked, models, purse, free=baseline is not None)
+    if baseline is None:
         return report
-    if isinstance(against, Report):
-        before, title = against, against.name
-    elif str(against) == PROMOTED:
-        promoted = _promoted(asked, chosen)
-        before, title = scored(read, promoted, models, purse, free=True), promoted.ref
+    if isinstance(baseline, Prompt):
+        title, before = baseline.ref, scored(read, baseline, models, purse, free=True)
     else:
-        before, title = load_report(against), os.path.basename(against)
+        title, before = baseline
     found = tuple(regressions(report, before, title))
     worse = report.status == "passed" and any(r.regressed for r in found)
     return msgspec.structs.replace(
@@ -259,7 +257,14 @@ def _prompt(suite: Suite, prompt: Prompt | str | None, session: Session) -> str 
     return stored(wanted, session=session) if wanted else suite.maker.prompt
 
 
-def _promoted(prompt: str | None, session: Session) -> Prompt:
+def _baseline(
+    against: str | os.PathLike[str] | Report, prompt: str | None, session: Session
+) -> Prompt | tuple[str, Report]:
+    """A version to run, or a report with its name: found before anything is spent."""
+    if isinstance(against, Report):
+        return against.name, against
+    if str(against) != PROMOTED:
+        return os.path.basename(against), load_report(against)
     if not isinstance(prompt, Prompt):
         raise GoldenError(
             "The prompt of this golden set has no name, so that no version of it is promoted.",

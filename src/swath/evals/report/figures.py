@@ -74,12 +74,12 @@ def _rated(comparison: Comparison, found: Sequence[Outcome]) -> list[Line]:
         ]
     if not decisions:
         return []
-    won: dict[str, list[tuple[int, float]]] = defaultdict(list)
+    won: dict[str, list[tuple[str, float]]] = defaultdict(list)
     for each in found:
         if each.verdict is not None:
             for_a = {"A": 1.0, "B": 0.0}.get(each.verdict, 0.5)
-            won[each.a].append((each.row, for_a))
-            won[each.b].append((each.row, 1 - for_a))
+            won[each.a].append((each.cluster, for_a))
+            won[each.b].append((each.cluster, 1 - for_a))
     name = "Rows won against the others, by the judge"
     return [
         _quality(model, *_mean(won[model]), measure=name)
@@ -95,7 +95,7 @@ def _scored(comparison: Comparison) -> list[Line]:
     for model in comparison.models:
         own = comparison.scores.filter(pl.col("model") == model).drop_nulls("score")
         if len(own):
-            values = list(zip(own["row"], own["score"], strict=True))
+            values = list(zip(own["row"].cast(pl.String), own["score"], strict=True))
             line = _quality(model, *_mean(values), measure="Mean score")
             lines.append(line | {"share": False})
     return lines
@@ -108,21 +108,21 @@ def _quality(
     return line | {"measure": measure, "share": True}
 
 
-def _mean(values: Sequence[tuple[int, float]]) -> tuple[float, float | None, float | None]:
-    """The mean of (row, value), and its 95% interval by resampling rows, never parts of one."""
+def _mean(values: Sequence[tuple[str, float]]) -> tuple[float, float | None, float | None]:
+    """The mean of (unit, value), and its 95% interval by resampling units, never parts of one."""
     import numpy as np
 
     from swath.evals.stats.estimate import ratios
 
-    rows = sorted({row for row, _ in values})
-    place = {row: number for number, row in enumerate(rows)}
-    tops, counts = np.zeros(len(rows)), np.zeros(len(rows))
-    for row, value in values:
-        tops[place[row]] += value
-        counts[place[row]] += 1
+    units = sorted({unit for unit, _ in values})
+    place = {unit: number for number, unit in enumerate(units)}
+    tops, counts = np.zeros(len(units)), np.zeros(len(units))
+    for unit, value in values:
+        tops[place[unit]] += value
+        counts[place[unit]] += 1
     estimate = ratios(tops, counts)[0]
     mean = float(tops.sum() / counts.sum())
-    if estimate is None or len(rows) < 2:
+    if estimate is None or len(units) < 2:
         return mean, None, None
     return mean, estimate.low, estimate.high
 

@@ -15,12 +15,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One item: two answers to one row. `judged`: A, B, tie, or None where the judge said nothing
-    that can be read; `split`: a judge said otherwise in the other order; `label`: what most people
-    said."""
+    """One item: two answers to one row. `cluster`: the unit of evidence. `judged`: A, B, tie, or
+    None where the judge said nothing that can be read; `split`: a judge said otherwise in the other
+    order; `label`: what most people said."""
 
     id: str
     row: int
+    cluster: str
     a: str
     b: str
     judged: str | None
@@ -55,6 +56,7 @@ def outcomes(comparison: Comparison) -> list[Outcome]:
             Outcome(
                 id=key,
                 row=item["row"],
+                cluster=item["cluster"] or str(item["row"]),
                 a=item["model_a"],
                 b=item["model_b"],
                 judged=judged.get(key),

@@ -55,13 +55,16 @@ function drawDecisions() {
         : "No judge was asked and there are no labels, so nothing here says which answer is better. Read the rows below, or compare again with a judge: the answers are stored, and are not paid for twice."));
   }
   const [first, ...others] = data.decisions.slice().sort((x, y) => Boolean(y.winner) - Boolean(x.winner));
-  const said = (d, name) => h("div", { class: name }, h("p", { class: "said", dir: "auto" }, d.sentence), scale(d), methods(d));
+  const said = (d, name) => h("div", { class: name }, h("p", { class: "said", dir: "auto" }, d.sentence), scale(d),
+    name === "decision" || !methods(d) ? methods(d) : h("details", { class: "small" }, h("summary", { class: "soft" }, "By the judge, by labels, by both"), methods(d)));
   if (first) place.append(said(first, "decision"));
   const more = byId("more");
   more.append(...others.slice(0, 2).map((d) => said(d, "decision minor")));
   if (others.length > 2) more.append(h("details", {}, h("summary", {}, plural(others.length - 2, "more pair")),
     others.slice(2).map((d) => said(d, "decision minor"))));
-  if (data.notes.length) more.append(h("ul", { class: "notes" }, data.notes.map((n) => h("li", { dir: "auto" }, n))));
+  const notes = h("ul", { class: "notes" }, data.notes.map((n) => h("li", { dir: "auto" }, n)));
+  if (data.notes.length > 3) more.append(h("details", { class: "small" }, h("summary", {}, plural(data.notes.length, "note")), notes));
+  else if (data.notes.length) more.append(notes);
 }
 
 function facts(trust) {

@@ -19,7 +19,7 @@ from swath.evals.stats.tables import (
     with_unit,
 )
 
-FEW = 20  # labelled items below which nothing is said about a judge
+FEW = 20  # verdicts, or labelled items, below which nothing is held against a judge
 UNPARSED, ORDERS, FIRST = 0.1, 0.6, 0.1  # share of verdicts; agreement of orders; off one half
 POOR, FAIR, BELOW = 0.2, 0.4, 0.1  # kappa; and how far below the people a judge may agree
 
@@ -55,12 +55,13 @@ def judge_trust(
     """
     against: list[str] = []
     for_it: list[str] = []
+    enough = judgements >= FEW
     share = unparsed / judgements if judgements else 0.0
-    if share > UNPARSED:
+    if enough and share > UNPARSED:
         against.append(f"{share:.0%} of its verdicts could not be parsed")
     if order_agreement is not None:
         said = f"its two orders agree on {order_agreement:.0%} of the rows"
-        (against if order_agreement < ORDERS else for_it).append(said)
+        (against if enough and order_agreement < ORDERS else for_it).append(said)
     elif first_rate is not None and _leans(first_rate):
         picks = "first" if first_rate.estimate > 0.5 else "second"
         rate = max(first_rate.estimate, 1 - first_rate.estimate)

@@ -1,0 +1,156 @@
+"""What ships with the routers, and how it was made.
+
+    python -m benchmarks.routing words                          # the word vectors, from the encoder
+    python -m benchmarks.routing default --data DATA/routing    # the default router
+    python -m benchmarks.routing folds --data DATA/routing      # kinds, each training source left out
+    python -m benchmarks.routing cost                           # CPU for one decision
+
+`swath router eval --benchmark all --data DATA/routing --routers all` gives the tables of
+docs/routing.md. The default router is trained on the training files only, with seed 0; nothing here
+but `swath router eval` opens the evaluation file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+
+from swath.paths import cache_dir
+from swath.routing.ability import difficulties
+from swath.routing.artifact import save
+from swath.routing.benchmarks import training
+from swath.routing.kinds import KINDS
+from swath.routing.lexicon import WIDTH
+from swath.routing.shared import Shared
+from swath.routing.train import load, train
+from swath.routing.vectors import Vectors
+
+HOME = Path(__file__).parent.parent / "src" / "swath" / "routing"
+VECTORS = cache_dir() / "study" / "minilm-l6.npz"
+SPECIAL = 996  # MiniLM's vocabulary: special tokens and single signs first, then words by frequency
+
+
+def make_words() -> None:
+    """Each whole word of the encoder's vocabulary, encoded alone; 128 components, 8 bits."""
+    from swath.local import weights
+    from swath.local.encoder import encoder
+
+    place = weights.obtain("minilm-l6").with_name("tokenizer.json")
+    vocabulary: dict[str, int] = json.loads(place.read_text("utf-8"))["model"]["vocab"]
+    words = sorted(
+        (w for w in vocabulary if re.fullmatch("[a-z]{2,}", w)), key=vocabulary.__getitem__
+    )
+    vectors = np.array(encoder().embed(words).vectors)
+    vectors -= vectors.mean(axis=0)
+    _, axes = np.linalg.eigh(vectors.T @ vectors)
+    first = axes[:, ::-1][:, :WIDTH]
+    reduced = vectors @ (first * np.sign(first[np.abs(first).argmax(axis=0), np.arange(WIDTH)]))
+    scale = np.abs(reduced).max(axis=0) / 127
+    rank = np.array([max(vocabulary[w] - SPECIAL, 1) for w in words])
+    np.savez_compressed(
+        HOME / "words.npz",
+        words=np.frombuffer("\n".join(words).encode("ascii"), np.uint8),
+        vectors=np.round(reduced / scale).astype(np.int8),
+        scale=scale.astype(np.float32),
+        weights=np.log1p(rank / 20).astype(np.float32),
+    )
+    print(f"{len(words)} words, {(HOME / 'words.npz').stat().st_size / 1e6:.1f} MB")
+
+
+def make_default(data: Path) -> None:
+    """Trained on every source. Its two models are the middle and the best of the sources that are
+    graded right or wrong: a win rate of 0.2 against a strong answer is no quality of 0.2."""
+    graded = training(data)
+    router = train(graded, "transfer", seed=0)
+    assert isinstance(router, Shared)
+    compared = [i for i, name in enumerate(graded.sources) if "/win_vs_" in name]
+    router.recast(graded.rows(~np.isin(graded.source, compared)).tiers())
+    # 155 models of other people's leaderboards are no use to whoever routes between two.
+    router.training["mean_quality"] = {}
+    path = save(router, HOME / "default.router")
+    print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, {router.training}")
+
+
+def left_out(data: Path) -> None:
+    """Each training source left out in turn: the correlation of scores with its difficulties."""
+    graded = training(data)
+    encode = Vectors(store=VECTORS)
+    names = [s for s in graded.sources if "davinci" not in s]
+    keep = np.isin(graded.source, [graded.sources.index(s) for s in names])
+    graded = graded.rows(keep)
+    hard = difficulties(graded)
+    print(f"{'':14}", *(f"{n[-12:]:>12}" for n in names))
+    for kind in KINDS:
+        found = []
+        for name in names:
+            out = graded.source == graded.sources.index(name)
+            inside, outside = graded.rows(~out), graded.rows(out)
+            used = np.isfinite(inside.quality).any(axis=0)
+            inside = type(inside)(
+                inside.prompts,
+                tuple(m for m, u in zip(inside.models, used, strict=True) if u),
+                inside.quality[:, used],
+                inside.source,
+                inside.sources,
+            )
+            router = train(inside, kind, seed=0, encode=encode)
+            scores = router.score(outside.prompts)
+            found.append(_rank_correlation(scores, hard[out]))
+        print(f"{kind:14}", *(f"{c:12.3f}" for c in found), flush=True)
+    encode.save()
+
+
+def cost() -> None:
+    """Milliseconds of CPU for one decision of the default router, by length of the prompt."""
+    router = load("default")
+    words = [
+        "Explain",
+        "how",
+        "the",
+        "central",
+        "limit",
+        "theorem",
+        "justifies",
+        "the",
+        "normal",
+        "approximation",
+        "here",
+    ]
+    for count in (10, 50, 200, 1000):
+        prompt = " ".join(words[i % len(words)] for i in range(count))
+        router.score([prompt])
+        start = time.process_time()
+        for _ in range(50):
+            router.predict([prompt])
+        print(f"{count:5} words: {(time.process_time() - start) / 50 * 1e3:.2f} ms")
+
+
+def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    ranks = [np.argsort(np.argsort(v, kind="stable"), kind="stable") for v in (a, b)]
+    return float(np.corrcoef(*ranks)[0, 1])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("what", choices=["words", "default", "folds", "cost"])
+    parser.add_argument("--data", type=Path, help="the folder with routing_prompts.parquet")
+    given = parser.parse_args()
+    if given.what in ("default", "folds") and given.data is None:
+        parser.error("--data FOLDER is needed")
+    if given.what == "words":
+        make_words()
+    elif given.what == "cost":
+        cost()
+    elif given.what == "default":
+        make_default(given.data)
+    else:
+        left_out(given.data)
+
+
+if __name__ == "__main__":
+    main()
