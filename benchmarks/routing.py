@@ -1,9 +1,9 @@
 """What ships with the routers, and how it was made.
 
-    python -m benchmarks.routing words                          # the word vectors, from the encoder
-    python -m benchmarks.routing default --data DATA/routing    # the default router
-    python -m benchmarks.routing folds --data DATA/routing      # kinds, each training source left out
-    python -m benchmarks.routing cost                           # CPU for one decision
+    python -m benchmarks.routing words                        # the word vectors, from the encoder
+    python -m benchmarks.routing default --data DATA/routing  # the default router
+    python -m benchmarks.routing folds --data DATA/routing    # each training source left out
+    python -m benchmarks.routing cost                         # CPU for one decision
 
 `swath router eval --benchmark all --data DATA/routing --routers all` gives the tables of
 docs/routing.md. The default router is trained on the training files only, with seed 0; nothing here
@@ -32,6 +32,7 @@ from swath.routing.vectors import Vectors
 
 HOME = Path(__file__).parent.parent / "src" / "swath" / "routing"
 VECTORS = cache_dir() / "study" / "minilm-l6.npz"
+_WHOLE = re.compile("[a-z]{2,}")
 SPECIAL = 996  # MiniLM's vocabulary: special tokens and single signs first, then words by frequency
 
 
@@ -48,8 +49,8 @@ def make_words() -> None:
     vectors = np.array(encoder().embed(words).vectors)
     vectors -= vectors.mean(axis=0)
     _, axes = np.linalg.eigh(vectors.T @ vectors)
-    first = axes[:, ::-1][:, :WIDTH]
-    reduced = vectors @ (first * np.sign(first[np.abs(first).argmax(axis=0), np.arange(WIDTH)]))
+    main = axes[:, ::-1][:, :WIDTH]
+    reduced = vectors @ (main * np.sign(main[np.abs(main).argmax(axis=0), np.arange(WIDTH)]))
     scale = np.abs(reduced).max(axis=0) / 127
     rank = np.array([max(vocabulary[w] - SPECIAL, 1) for w in words])
     np.savez_compressed(

@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -122,6 +123,12 @@ def comparison(
         settings={"seed": 7, "n": rows, "judge": ["judge"] if judge else None},
     )
     return concluded(made)
+
+
+@cache
+def usual() -> Comparison:
+    """50 rows, three models, structs, a judge, labels and scores."""
+    return comparison()
 
 
 def _items(

@@ -76,3 +76,12 @@ def biased_judge(
             for i, v, gone in zip(ids, picked, lost, strict=True)
         ]
     return pl.DataFrame({"item_id": ids, "gold": gold}), pl.DataFrame(rows)
+
+
+def pairs_of(verdicts: list[tuple[str, str, str | None]]) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """(item, order, verdict) between x as a and y as b."""
+    ids = list(dict.fromkeys(v[0] for v in verdicts))
+    items = pl.DataFrame({"item_id": ids, "model_a": ["x"] * len(ids), "model_b": ["y"] * len(ids)})
+    return items, pl.DataFrame(
+        verdicts, schema=["item_id", "order", "verdict"], orient="row"
+    ).with_columns(judge=pl.lit("j"))

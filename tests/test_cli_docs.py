@@ -37,6 +37,16 @@ COMMANDS = (
     "runs",
     "doctor",
     "judge stats",
+    "eval",
+    "prompts",
+    "prompts log",
+    "prompts show",
+    "prompts diff",
+    "prompts save",
+    "prompts promote",
+    "prompts try",
+    "prompts compare",
+    "prompts suggest",
 )
 HEAD = """\
 # The command line

@@ -308,7 +308,7 @@ def test_a_suggestion_must_keep_the_columns(cli: Cli, open_session: Open, tmp_pa
             suggest(read_suite(path), found.prompt, model="fast", session=session)
         written[:] = ["Say it: {txt}", "No columns"]
         asked.clear()
-        with pytest.raises(sw.ProviderError, match="same columns|no template"):
+        with pytest.raises(sw.ProviderError, match=r"same columns|no template"):
             suggest(read_suite(path), parent, model="fast", session=session, fresh=True)
         assert len(sw.prompts("say")) == 2
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from itertools import product
 from math import comb
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import swath as sw
 from swath.evals.golden.paired import difference_interval, holm, mean_interval, worse
+from tests.conftest import Open
+from tests.golden_kit import noisy, suite, tickets
+from tests.servers import OpenAIServer, serve
 
 
 def alarms(before: float, now: float, rows: int, checks: int, runs: int, seed: int) -> float:
@@ -31,6 +36,23 @@ def test_false_alarms_stay_below_5_percent(rows: int, checks: int) -> None:
     error = 3 * (0.05 * 0.95 / runs) ** 0.5
     for seed, share in enumerate((0.6, 0.9)):
         assert alarms(share, share, rows, checks, runs, seed) <= 0.05 + error
+
+
+def test_a_model_that_varies_fails_no_build(tmp_path: Path, open_session: Open) -> None:
+    """The whole way: the same quality under two versions of a prompt, twelve times."""
+    tickets(tmp_path, 60)
+    needs = "threshold = 0"
+    found = []
+    for seed in range(12):
+        with serve(OpenAIServer(respond=noisy({"One": 0.8, "Two": 0.8}, seed))) as server:
+            session = open_session(store=f"sqlite:///{tmp_path}/{seed}.db", fast=server)
+            path = suite(tmp_path, needs, 'prompt = { name = "route", text = "One." }')
+            before = sw.golden(path, session=session)
+            path = suite(tmp_path, needs, 'prompt = { name = "route", text = "Two." }')
+            found.append(sw.golden(path, against=before, session=session))
+            session.close()
+    assert len({report.regressions[0].now for report in found}) > 3  # it does vary
+    assert sum(not report.ok for report in found) <= 2  # of 12 at 5%, more has a chance of 0.02
 
 
 def test_scores_between_0_and_1_make_no_more_alarms() -> None:

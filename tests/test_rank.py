@@ -319,6 +319,7 @@ def test_bad_input_is_said_at_once(open_session: Open) -> None:
         frame.top_k(3, by="Which?\n{txt}")
     for wrong in (
         lambda: frame.top_k(0, by=BY),
+        lambda: frame.top_k("5", by=BY),  # type: ignore[arg-type]
         lambda: frame.top_k(3, by="Which is best?"),
         lambda: frame.top_k(3, by="{text}"),
         lambda: frame.top_k(3, by=BY, items_per_call=1),

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import swath as sw
 from swath.errors import OutputError
 from swath.evals.comparison import Comparison
 from swath.evals.report import charts, summary_html, write
@@ -23,6 +24,9 @@ from swath.evals.report.payload import differing, payload, plain_value
 from swath.evals.report.write import embedded, page
 from swath.evals.stats.estimate import Estimate
 from tests import report_kit as kit
+from tests.compare_kit import respond, tickets
+from tests.conftest import Open
+from tests.servers import Fault, OpenAIServer, serve
 
 BARE = {"judge": False, "human": False, "scores": False}
 
@@ -35,7 +39,7 @@ def held(text: str) -> Any:
 
 
 def test_one_file_that_is_small_and_names_no_other(tmp_path: Path) -> None:
-    path = write(kit.comparison(), tmp_path / "new" / "report.html")
+    path = write(kit.usual(), tmp_path / "new" / "report.html")
     assert path == (tmp_path / "new" / "report.html").resolve()
     text = path.read_text(encoding="utf-8")
     assert path.stat().st_size < 400_000
@@ -111,7 +115,7 @@ def test_differences_are_told_by_field_and_a_missing_answer_is_no_opinion() -> N
 
 
 def test_rows_come_in_the_order_of_what_they_tell() -> None:
-    rows = payload(kit.comparison())["rows"]
+    rows = payload(kit.usual())["rows"]
     telling = [row["telling"] for row in rows]
     assert telling == sorted(telling, reverse=True)
     assert sorted(row["i"] for row in rows) == list(range(50))
@@ -203,3 +207,39 @@ def test_the_summary_is_short_escaped_and_says_the_decision() -> None:
     assert made.decisions[0].sentence.replace("<b>", "&lt;b&gt;") in text
     assert "<b>" not in text
     assert len(text) < 4000
+
+
+def test_a_real_comparison_with_failures_a_rubric_and_a_jury(
+    open_session: Open, tmp_path: Path
+) -> None:
+    with (
+        serve(OpenAIServer(respond=respond, faults=[Fault("context", match="ticket 3 ")])) as bad,
+        serve(OpenAIServer(respond=respond)) as server,
+    ):
+        judges = {name: (server, {"model": name}) for name in ("good", "judge", "noisy")}
+        open_session(weak=(bad, {"model": "weak"}), **judges)
+        ask = sw.map("Answer: {text}")
+        settings: dict[str, Any] = {"progress": False}
+        alone = sw.compare(tickets(6), ask, ["weak", "good"], **settings)
+        jury = sw.compare(tickets(6), ask, ["weak", "good"], judge=["judge", "noisy"], **settings)
+        graded = sw.compare(
+            tickets(6), ask, ["weak", "good"], judge=sw.Judge("judge", mode="rubric"), **settings
+        )
+    told = held(alone.to_html(tmp_path / "alone.html").read_text(encoding="utf-8"))
+    (row,) = (row for row in told["rows"] if row["i"] == 3)
+    assert [bool(error) for error in row["errors"]] == [True, False]
+    assert told["trust"] is None
+    assert not told["items"]
+
+    assert jury.trust is not None
+    told = held(jury.to_html(tmp_path / "jury.html").read_text(encoding="utf-8"))
+    assert told["trust"]["judge"] == "jury"
+    assert len(told["judges"]) == 3
+    outcomes = [item["outcome"] for row in told["rows"] for item in row["items"]]
+    decision = jury.decisions[0]
+    counted = (outcomes.count("A"), outcomes.count("B"), outcomes.count("tie"))
+    assert counted == (decision.wins_a, decision.wins_b, decision.ties)
+
+    told = held(graded.to_html(tmp_path / "graded.html").read_text(encoding="utf-8"))
+    assert told["figures"]["scores"]
+    assert {score["model"] for row in told["rows"] for score in row["scores"]} == {"weak", "good"}

@@ -122,7 +122,13 @@ def test_other_formats_and_the_pipe_say_the_same(
 def test_what_it_prints(files: Cli) -> None:
     done = files("judge", "stats", "v.csv", "--items", "i.csv", "--human", "h.csv")
     assert done.status == 0, done.err
-    for text in ("orders agree", "33.3%", "m ", "Whether this judge may be used here cannot be"):
+    for text in (
+        "orders agree",
+        "33.3%",
+        "Whether this judge may be used here cannot be told",
+        "No difference between m and n can be told from 2 rows",
+        "1 row could not be parsed",
+    ):
         assert text in done.out
     many = files("judge", "stats", "v.csv", "--items", "i.csv", "--by", "item_id,order")
     assert "--json FILE" in many.out

@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from swath.errors import InputError
 from swath.evals.stats import agreement, pairwise, position, strength
 from swath.evals.stats.decide import decide, decide_between
-from swath.evals.stats.estimate import Estimate, wilson
-from swath.evals.stats.favour import self_preference
+from swath.evals.stats.estimate import wilson
 from swath.evals.stats.ppi import tuned_ppi_mean
 from swath.evals.stats.summarize import FIGURES, summarize
-from swath.evals.stats.trust import judge_trust
+from tests.stats_kit import pairs_of
 
 LABELS = st.sampled_from(["A", "B", "tie"])
 PAIRS = st.lists(st.tuples(LABELS, LABELS), min_size=1, max_size=40)
@@ -187,17 +185,8 @@ def test_wilson_contains_its_rate(n: int, rate: float) -> None:
     assert high - low > 0.001
 
 
-def _pairs(verdicts: list[tuple[str, str, str | None]]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """(item, order, verdict) between x as a and y as b."""
-    ids = list(dict.fromkeys(v[0] for v in verdicts))
-    items = pl.DataFrame({"item_id": ids, "model_a": ["x"] * len(ids), "model_b": ["y"] * len(ids)})
-    return items, pl.DataFrame(
-        verdicts, schema=["item_id", "order", "verdict"], orient="row"
-    ).with_columns(judge=pl.lit("j"))
-
-
 def test_two_orders_make_one_verdict() -> None:
-    items, verdicts = _pairs(
+    items, verdicts = pairs_of(
         [
             ("same", "AB", "B"),
             ("same", "BA", "B"),
@@ -215,7 +204,7 @@ def test_two_orders_make_one_verdict() -> None:
 
 
 def test_a_jury_decides_by_majority() -> None:
-    items, verdicts = _pairs([("i", "AB", "A")])
+    items, verdicts = pairs_of([("i", "AB", "A")])
     jury = pl.concat([verdicts.with_columns(judge=pl.lit(j)) for j in "abc"])
     split = jury.with_columns(
         verdict=pl.when(pl.col("judge") == "c").then(pl.lit("B")).otherwise("verdict")
@@ -279,7 +268,7 @@ def test_few_labels_are_given_students_t() -> None:
 
 
 def test_bradley_terry_of_two_models_is_their_odds() -> None:
-    items, verdicts = _pairs([(str(i), "AB", "A" if i < 30 else "B") for i in range(40)])
+    items, verdicts = pairs_of([(str(i), "AB", "A" if i < 30 else "B") for i in range(40)])
     found = strength.bradley_terry(items, verdicts)
     assert {m: e.estimate for m, e in found.items()} == pytest.approx({"x": 0.75, "y": 0.25})
     assert found["x"].n == 40
@@ -287,7 +276,7 @@ def test_bradley_terry_of_two_models_is_their_odds() -> None:
 
 def test_a_model_that_never_lost_is_not_made_equal() -> None:
     """evalica answers 1/k for all of them here, without a word."""
-    items, verdicts = _pairs([(str(i), "AB", "A") for i in range(10)])
+    items, verdicts = pairs_of([(str(i), "AB", "A") for i in range(10)])
     found = strength.bradley_terry(items, verdicts)
     assert found["x"].estimate == pytest.approx(10.5 / 11)
     assert sum(e.estimate for e in found.values()) == pytest.approx(1)
@@ -305,7 +294,7 @@ def test_separate_groups_have_no_common_strength() -> None:
 
 
 def test_newman_elo_and_the_win_matrix() -> None:
-    items, verdicts = _pairs([(str(i), "AB", "A" if i % 4 else "tie") for i in range(40)])
+    items, verdicts = pairs_of([(str(i), "AB", "A" if i % 4 else "tie") for i in range(40)])
     newman = strength.newman(items, verdicts)
     assert sum(newman.values()) == pytest.approx(1)
     assert newman["x"] > 0.9
@@ -318,7 +307,7 @@ def test_newman_elo_and_the_win_matrix() -> None:
 
 def test_marked_repeats_share_one_vote() -> None:
     """One item asked nine times over weighs no more than the other, and is one unit all along."""
-    items, verdicts = _pairs([("once", "AB", "B")] + [("often", "AB", "A")] * 9)
+    items, verdicts = pairs_of([("once", "AB", "B")] + [("often", "AB", "A")] * 9)
     rates = pairwise.win_rates(items, verdicts.with_columns(repeat=pl.int_range(pl.len())))
     assert rates["x"].estimate == pytest.approx(0.5)
     assert rates["x"].n == 2
@@ -327,7 +316,7 @@ def test_marked_repeats_share_one_vote() -> None:
 @settings(max_examples=15, deadline=None)
 @given(st.lists(LABELS, min_size=1, max_size=30))
 def test_the_order_of_rows_changes_nothing(labels: list[str]) -> None:
-    items, verdicts = _pairs([(str(i), "AB", label) for i, label in enumerate(labels)])
+    items, verdicts = pairs_of([(str(i), "AB", label) for i, label in enumerate(labels)])
     mixed = verdicts.sample(fraction=1, shuffle=True, seed=1)
     one = summarize(verdicts, items, resamples=100)[0]
     other = summarize(mixed, items.reverse(), resamples=100)[0]
@@ -340,7 +329,7 @@ def test_the_order_of_rows_changes_nothing(labels: list[str]) -> None:
 
 
 def test_the_same_seed_gives_the_same() -> None:
-    items, verdicts = _pairs([(str(i), "AB", "AB"[i % 3 == 0]) for i in range(50)])
+    items, verdicts = pairs_of([(str(i), "AB", "AB"[i % 3 == 0]) for i in range(50)])
     once = summarize(verdicts, items, resamples=150, seed=3)
     assert summarize(verdicts, items, resamples=150, seed=3) == once
     others = [summarize(verdicts, items, resamples=150, seed=seed) for seed in (4, 5, 6)]
@@ -350,95 +339,7 @@ def test_the_same_seed_gives_the_same() -> None:
 def test_more_rows_narrow() -> None:
     widths = []
     for n in (20, 80, 320):
-        items, verdicts = _pairs([(str(i), "AB", "AB"[i % 2]) for i in range(n)])
+        items, verdicts = pairs_of([(str(i), "AB", "AB"[i % 2]) for i in range(n)])
         rate = pairwise.win_rates(items, verdicts)["x"]
         widths.append(rate.high - rate.low)
     assert all(after < 0.7 * before for before, after in neighbours(widths))
-
-
-# -- may this judge be used?
-
-
-def test_what_speaks_against_a_judge() -> None:
-    fine = {"judgements": 200, "labelled": 100, "agreement": 0.8, "kappa": 0.6}
-    assert judge_trust(**fine).usable is True  # type: ignore[arg-type]
-    for wrong, said in (
-        ({"unparsed": 30}, "15% of its verdicts could not be parsed"),
-        ({"order_agreement": 0.4}, "its two orders agree on 40%"),
-        ({"first_rate": Estimate(0.7, 0.65, 0.75, 200)}, "picks the first in 70%"),
-        ({"first_rate": Estimate(0.3, 0.25, 0.35, 200)}, "picks the second in 70%"),
-        ({"kappa": 0.1}, "kappa 0.10"),
-        ({"kappa": 0.3, "ceiling": 0.95}, "people with one another in 95%"),
-    ):
-        trust = judge_trust(**(fine | wrong))  # type: ignore[arg-type]
-        assert trust.usable is False
-        assert said in trust.sentence
-        assert trust.sentence.startswith("This judge may not be used here: ")
-    # Both orders take the position out: a lean alone is then no reason.
-    both = {"first_rate": Estimate(0.7, 0.65, 0.75, 200), "order_agreement": 0.7}
-    assert judge_trust(**(fine | both)).usable is True  # type: ignore[arg-type]
-
-
-def test_without_labels_it_cannot_be_told() -> None:
-    trust = judge_trust(judgements=100, order_agreement=0.9, contestant=True)
-    assert trust.usable is None
-    assert trust.sentence == (
-        "Whether this judge may be used here cannot be told: there are no labels to compare it "
-        "with; its two orders agree on 90% of the rows; it judges its own answers. "
-        "Label a random sample of 50 rows."
-    )
-    few = judge_trust(judgements=100, labelled=5, agreement=1.0, kappa=1.0)
-    assert few.usable is None
-    assert "5 labelled rows are too few" in few.sentence
-
-
-# -- bad input
-
-
-@pytest.mark.parametrize(
-    ("call", "said"),
-    [
-        (lambda: agreement.cohen_kappa(["A"], ["A", "B"]), "a has 1, b has 2"),
-        (
-            lambda: agreement.cohen_kappa(["A"], ["B"], weights="cubic"),  # type: ignore[arg-type]
-            "There are: linear, quadratic",
-        ),
-        (lambda: agreement.cohen_kappa([1, 2], [1, 3], order=[1, 2]), "lacks 1 of the categories"),
-        (
-            lambda: agreement.krippendorff_alpha([["a", "b"]], level="ratio"),  # type: ignore[arg-type]
-            "There are: interval, nominal, ordinal",
-        ),
-        (lambda: agreement.krippendorff_alpha([["a", "b"]], level="interval"), "not numbers"),
-        (lambda: agreement.fleiss_kappa([1, 2]), "table of counts"),  # type: ignore[list-item]
-        (lambda: decide([1.0, 2.0], clusters=["p"]), "differences has 2, clusters has 1"),
-        (lambda: decide(["A"]), "not numbers"),  # type: ignore[list-item]
-        (lambda: tuned_ppi_mean([1.0], [1.0], [1.0]), "1 labels carry no interval"),
-        (lambda: tuned_ppi_mean([1.0, 0.0], [1.0, None], [1.0]), "missing"),  # type: ignore[list-item]
-        (lambda: tuned_ppi_mean([1.0, 0.0], [1.0], [1.0]), "differ in length"),
-        (
-            lambda: tuned_ppi_mean([1.0, 0.0], [1.0, 0.0], [1.0], clusters=[1, 2]),
-            "for one part only",
-        ),
-        (
-            lambda: tuned_ppi_mean(
-                [1.0, 0.0], [1.0, 0.0], [1.0], clusters=[1, 1], rest_clusters=[2]
-            ),
-            "of one cluster",
-        ),
-        (lambda: decide([1.0], level=95), "level of 95"),
-    ],
-)
-def test_bad_arguments(call: object, said: str) -> None:
-    with pytest.raises(InputError, match=said):
-        call()  # type: ignore[operator]
-
-
-def test_an_unknown_model_lists_those_there_are() -> None:
-    items, verdicts = _pairs([("i", "AB", "A")])
-    human = pl.DataFrame({"item_id": ["i"], "label": ["A"]})
-    with pytest.raises(InputError, match=r"no model 'z'.*There are: x, y"):
-        decide_between(items, verdicts, "x", "z")
-    with pytest.raises(InputError, match=r"has the model 'z'.*There are: x, y"):
-        self_preference(items, verdicts, human, "z")
-    with pytest.raises(InputError, match=r"no model 'z'.*There are: x, y"):
-        pairwise.votes(items, verdicts).number("z")

@@ -107,6 +107,8 @@ def _show(groups: list[dict[str, Any]], by: list[str]) -> None:
         more = group["more"]
         if more["trust"]:
             screen.print(f"\n{name + ': ' if name else ''}{more['trust']}", soft_wrap=True)
+        if more["decision"]:
+            screen.print(more["decision"]["sentence"], soft_wrap=True)
         if more["self_preference"]:
             screen.print(more["self_preference"]["sentence"], soft_wrap=True)
         if group["win_rate"]:

@@ -223,8 +223,8 @@ def calibrate(
     )
     if quality is not None:
         console.say(
-            f"With {confidence:.0%} confidence at least {quality:.1%} of '{dear}' is kept; on these "
-            f"{len(scores):,} prompts it is {result.reached['quality_kept']:.1%}."
+            f"With {confidence:.0%} confidence at least {quality:.1%} of '{dear}' is kept; on "
+            f"these {len(scores):,} prompts it is {result.reached['quality_kept']:.1%}."
         )
         if result.share == 1.0:
             console.note(

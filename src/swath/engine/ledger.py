@@ -9,7 +9,7 @@ import msgspec
 from swath.catalog.model import Model
 from swath.engine.call import Call, Next
 from swath.errors import ProviderError, SwathError
-from swath.messages import AnyReply, Usage
+from swath.messages import AnyReply, Completion
 from swath.store.base import CallRow, Store
 
 NEARLY_FULL = 0.9  # of a window: worth a note
@@ -24,7 +24,7 @@ class Ledger:
         try:
             reply = await inner(call)
             status, cached, model_id = "ok", reply.cached, reply.model_id
-            share = _share(call.model, reply.usage)
+            share = _share(call.model, reply)
             call.run.metrics.window_share = max(call.run.metrics.window_share, share)
             if share > NEARLY_FULL:
                 call.run.note(
@@ -84,8 +84,10 @@ class Ledger:
         )
 
 
-def _share(model: Model, usage: Usage) -> float:
-    """How much of its window the answered question took, prompt and completion."""
-    if not model.context_window:
+def _share(model: Model, reply: AnyReply) -> float:
+    """How much of its window the answered question took, prompt and completion. A batch of texts
+    to embed is no question: each text has the window to itself."""
+    if not model.context_window or not isinstance(reply, Completion):
         return 0.0
+    usage = reply.usage
     return (usage.input_tokens + usage.output_tokens) / model.context_window

@@ -46,7 +46,7 @@ def attribution(made: Attribution) -> str:
     effects = [
         (
             row["part"] + (f" ({row['slice']})" if row["slice"] else ""),
-            f"{row['from']} → {row['to']}",
+            _step(row),
             _or(row["effect"], lambda v: f"{v:+.3f}"),
             "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
             f"{row['n']:,}",
@@ -62,6 +62,12 @@ def attribution(made: Attribution) -> str:
         + "\n\n"
         + columns(heads, effects, left=2)
     )
+
+
+def _step(row: dict[str, Any]) -> str:
+    if row["part"] in ("model", "prompt"):
+        return f"{row['from']} → {row['to']}"
+    return str(row["to"]).replace(", ", " with ")
 
 
 def _title(made: Comparison) -> str:
@@ -156,7 +162,9 @@ def _decisions(made: Comparison) -> str:
     if not made.decisions:
         return ""
     lines = [_wrapped(f"  {decision.sentence}") for decision in made.decisions]
-    return "\n".join(["Decided", *lines])
+    doubtful = made.human is None and made.trust is not None and made.trust.usable is False
+    head = "Decided, by a judge that may not be used" if doubtful else "Decided"
+    return "\n".join([head, *lines])
 
 
 def _notes(notes: Sequence[str]) -> str:

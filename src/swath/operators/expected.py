@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import polars as pl
 
-from swath.messages import Request
+from swath.messages import Message
 from swath.operators import property as compared
 from swath.operators.base import Operator
 from swath.operators.cascade import Cascade
@@ -28,12 +28,12 @@ def expected_labels(sides: Iterable[tuple[Operator, pl.DataFrame, float]]) -> Fo
     """One question for each distinct row of each side."""
     cast = Forecast()
     default = sizes().default
-    seen: set[Request] = set()
+    seen: set[tuple[str, tuple[Message, ...]]] = set()
     for operator, table, rows in sides:
         scale = rows / max(table.height, 1)
         for request in operator.requests(table, default):
-            if request is not None and request not in seen:
-                seen.add(request)
+            if request is not None and (request.model, request.messages) not in seen:
+                seen.add((request.model, request.messages))
                 cast.requests.append(request)
                 cast.calls[request.model] = cast.calls.get(request.model, 0.0) + scale
     return cast

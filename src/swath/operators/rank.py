@@ -65,6 +65,11 @@ def parted(by: str) -> tuple[str, Template]:
 
     The question is what stands before the item: up to the last end of a sentence, line or (where
     there is neither) colon before the first column. Raises InputError where nothing is asked."""
+    if not isinstance(by, str) or "{" not in by:
+        raise InputError(
+            "by= needs the question and, in braces, the columns that a model is shown.",
+            hint='For example by="Which is more urgent?\\n{text}".',
+        )
     template = Template(by)
     head, *rest = template.parts
     ends = [match.end() for match in _BORDER.finditer(head)] or [head.rfind(":") + 1]
@@ -77,7 +82,7 @@ def parted(by: str) -> tuple[str, Template]:
     if not re.search(r"\w", question):
         raise InputError(
             "The template asks nothing: what should the order be by?",
-            hint='Write the question first: by="Which is more urgent?\\n{text}".',
+            hint='Write the question first, e.g. by="Which is more urgent?\\n{text}".',
         )
     item = Template(by)
     item.parts = (start, *rest)
@@ -104,7 +109,7 @@ class Ranking(TableOperator):
         max_tokens: int | None,
     ) -> None:
         super().__init__(model=model)
-        if not 2 <= items_per_call <= MOST:
+        if not isinstance(items_per_call, int) or not 2 <= items_per_call <= MOST:
             raise InputError(
                 f"items_per_call must be from 2 to {MOST}, not {items_per_call}.",
                 hint="2 asks about pairs; models order up to 5 or so well.",

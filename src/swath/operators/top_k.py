@@ -16,8 +16,8 @@ class TopK(Ranking):
     kind = "top_k"
 
     def __init__(self, k: int, by: str, **settings: Any) -> None:
-        if k < 1:
-            raise InputError(f"top_k needs at least one row, not {k}.", hint="For example 5.")
+        if not isinstance(k, int) or k < 1:
+            raise InputError(f"top_k takes a number of rows, not {k!r}.", hint="For example 5.")
         super().__init__(by, **settings)
         self.k = k
 

@@ -31,8 +31,10 @@ _OF_ONE_TEXT = frozenset({Kind.CONTEXT, Kind.BAD_REQUEST, Kind.REFUSAL})
 
 def checked(text: str | pl.Expr, k: int | None) -> str | pl.Expr | Template:
     """The text as it can be read. Raises InputError."""
-    if k is not None and k < 2:
-        raise InputError(f"k must be at least 2, not {k}.", hint="Leave it out to have it chosen.")
+    if k is not None and (not isinstance(k, int) or k < 2):
+        raise InputError(
+            f"k must be a number of at least 2, not {k!r}.", hint="Leave it out to have it chosen."
+        )
     if not isinstance(text, str | pl.Expr) or (isinstance(text, str) and not text):
         raise InputError(
             f"A column was expected, not {type(text).__name__}.",

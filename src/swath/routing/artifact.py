@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 
 from swath.errors import InputError, OutputError
 from swath.routing.kinds import kind_of
-from swath.routing.router import Calibration, Encode, Learned
+from swath.routing.router import Calibration, Learned
+from swath.routing.vectors import Encode
 
 FORMAT, VERSION = "swath-router", 1
 LARGEST = 1 << 30  # bytes of one array: more is no router, or was made to fill the memory

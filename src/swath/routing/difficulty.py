@@ -30,14 +30,14 @@ class Difficulty(Shared):
 
     def learn(self, texts: Texts, target: Floats, graded: Graded, seed: int) -> None:
         x = centred(_inputs(texts), graded)
-        spread = x.std(axis=0)
+        spread: Floats = np.asarray(x.std(axis=0), np.float64)
         scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0)
         pull = np.concatenate([np.full(len(NAMES), LEXICAL), np.full(texts.words.shape[1], WORDS)])
         z = x * scale
         # Fewer prompts deserve no less freedom than the strengths above, set on 4,000.
         pull *= min(1.0, len(graded) / 4000)
         slopes = np.linalg.solve(z.T @ z + np.diag(np.maximum(pull, 1.0)), z.T @ target)
-        self.coefficients = slopes * scale
+        self.coefficients = np.asarray(slopes * scale, np.float64)
 
     def hardness(self, texts: Texts) -> Floats:
         return _inputs(texts) @ self.coefficients

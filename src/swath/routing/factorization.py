@@ -107,7 +107,8 @@ class Factorization(Learned):
 
     def wants(self, texts: Texts) -> Floats:
         """The share of models that are expected to fail."""
-        return 1 - self.quality(texts).mean(axis=1)
+        made: Floats = 1 - self.quality(texts).mean(axis=1)
+        return made
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         names = ("mean", "scale", "levels", "tastes", "projection")

@@ -34,26 +34,10 @@ _WRITE = re.compile(
 )
 _MINE = re.compile(r"\b(i|my|me|i'm)\b")
 _QUANTITY = frozenset(
-    [
-        "each",
-        "every",
-        "total",
-        "half",
-        "twice",
-        "double",
-        "triple",
-        "per",
-        "percent",
-        "more",
-        "less",
-        "times",
-        "than",
-        "remaining",
-        "left",
-        "many",
-        "much",
-        "if",
-    ]
+    (
+        *("each", "every", "total", "half", "twice", "double", "triple", "per", "percent", "more"),
+        *("less", "times", "than", "remaining", "left", "many", "much", "if"),
+    )
 )
 
 NAMES = (

@@ -110,7 +110,7 @@ class Graded:
                 )
         columns = [self.models.index(weak), self.models.index(strong)]
         quality = self.quality[:, columns]
-        both = np.isfinite(quality).all(axis=1)
+        both = ~np.isnan(quality.sum(axis=1))
         made = Graded(self.prompts, (weak, strong), quality, self.source, self.sources)
         return made.rows(both)
 
@@ -128,7 +128,7 @@ class Graded:
             best = order[min(int(count * 0.8), count - 1) :]
             for column, chosen in enumerate((middle, best)):
                 made[rows, column] = _mean(here[:, chosen])
-        keep = np.isfinite(made).all(axis=1)
+        keep = ~np.isnan(made.sum(axis=1))
         pair = Graded(self.prompts, ("weak", "strong"), made, self.source, self.sources)
         return pair.rows(keep)
 

@@ -74,7 +74,8 @@ class Similarity(Learned):
 
     def quality(self, texts: Texts) -> Floats:
         """A model's expected success: its tier's strength around the average grade."""
-        return sigmoid(self.level + self._strengths(texts))[:, self.tier]
+        made: Floats = sigmoid(self.level + self._strengths(texts))[:, self.tier]
+        return made
 
     def wants(self, texts: Texts) -> Floats:
         """The chance that the best tier beats the middle one."""
@@ -117,7 +118,8 @@ def _bradley_terry(won: Floats) -> Floats:
         bend = battles * p * (1 - p)
         hessian = eye * (bend.sum(axis=2) + 1e-3)[:, :, None] - bend
         strength += np.clip(np.linalg.solve(hessian, slope[:, :, None])[:, :, 0], -2, 2)
-    return strength - strength.mean(axis=1, keepdims=True)
+    made: Floats = strength - strength.mean(axis=1, keepdims=True)
+    return made
 
 
 def _tiers(ability: Floats) -> NDArray[np.int32]:

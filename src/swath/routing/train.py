@@ -13,8 +13,8 @@ from swath.routing.artifact import load as load_file
 from swath.routing.artifact import of_bytes
 from swath.routing.graded import Graded
 from swath.routing.kinds import kind_of
-from swath.routing.router import Encode, Learned, percentiles
-from swath.routing.vectors import LOCAL
+from swath.routing.router import Learned, percentiles
+from swath.routing.vectors import LOCAL, Encode
 
 if TYPE_CHECKING:
     import polars as pl

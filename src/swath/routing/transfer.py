@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from swath.routing.ability import sigmoid
 from swath.routing.difficulty import centred
@@ -27,8 +28,8 @@ from swath.routing.lexicon import WIDTH, lexicon
 from swath.routing.router import Arrays, Texts
 from swath.routing.shared import Floats, Shared
 
-CONTENT = 0.3  # of the spread of length
-TASK = 3.0  # in logarithms of the number of words: task weighs more than any usual length
+CONTENT = 0.3  # of the spread of length, both within a source
+TASK = 4.0  # in logarithms of the number of words: as much as 5 words and 300 differ by
 PULL = 300.0
 TASK_PULL = 1000.0
 
@@ -63,8 +64,7 @@ class Transfer(Shared):
     def _learn_content(
         self, words: Floats, length: Floats, target: Floats, graded: Graded, rows: Any
     ) -> None:
-        keep = np.zeros(len(graded), np.bool_)
-        keep[rows] = True
+        keep: NDArray[np.bool_] = np.isin(np.arange(len(graded)), rows)
         part = graded.rows(keep)
         x = centred(words, part)
         long = centred(length[:, None], part)[:, 0]
@@ -78,9 +78,9 @@ class Transfer(Shared):
         z = x / max(float(x.std(axis=0).mean()), 1e-9)
         weighed = z * weight[:, None]
         slopes = np.linalg.solve(z.T @ weighed + PULL * np.eye(z.shape[1]), weighed.T @ left)
-        raw = words @ slopes
-        spread = max(float(raw.std()), 1e-9)
-        self.content = slopes * (CONTENT * float(length.std()) / spread)
+        # The proportion is one of spreads within sources: that is where it was set.
+        spread = max(float((x @ slopes).std()), 1e-9)
+        self.content = np.asarray(slopes * (CONTENT * float(long.std()) / spread), np.float64)
         self.content_mean = float((words @ self.content).mean())
 
     def _learn_task(self, words: Floats, chat: Any, graded: Graded) -> None:
@@ -92,7 +92,8 @@ class Transfer(Shared):
         for side in (chat, ~chat):
             weight[side] /= weight[side].sum()
         weight *= len(graded) / weight.sum()
-        mean, spread = words.mean(axis=0), np.maximum(words.std(axis=0), 1e-9)
+        mean = words.mean(axis=0)
+        spread: Floats = np.maximum(np.asarray(words.std(axis=0), np.float64), 1e-9)
         x = np.hstack([(words - mean) / spread, np.ones((len(words), 1))])
         pull = np.diag([TASK_PULL] * words.shape[1] + [1e-6])
         slopes = np.zeros(x.shape[1])

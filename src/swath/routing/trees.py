@@ -66,7 +66,6 @@ class Trees:
         left: list[int] = []
         right: list[int] = []
         value: list[float] = []
-        roots: list[int] = []
 
         def add(node: dict[str, Any]) -> int:
             index = len(feature)
@@ -81,8 +80,7 @@ class Trees:
                 right[index] = add(node["right_child"])
             return index
 
-        for tree in dump["tree_info"]:
-            roots.append(add(tree["tree_structure"]))
+        roots = [add(tree["tree_structure"]) for tree in dump["tree_info"]]
         return cls(
             feature=np.array(feature, np.int32),
             threshold=np.array(threshold, np.float64),

@@ -271,4 +271,5 @@ def _baseline(
             hint='Write prompt = { name = "reply", text = "…" }, or compare with a saved report: '
             "--against report.json.",
         )
+    prompt.save(session)  # so that the error, where none is promoted, can say how to
     return stored(prompt.name, session=session)

@@ -45,8 +45,11 @@ function duration(ms) {
 
 const colour = (model) => `m${Math.max(0, data.models.indexOf(model)) % 8}`;
 const modelName = (model) => h("span", { class: `model ${colour(model)}`, dir: "auto" }, model);
-const narrow = (e) => `${Math.round(e.low * 100)}–${percent(e.high)}`;
-const interval = (e) => `${percent(e.low)} to ${percent(e.high)}`;
+// A corrected rate's interval may reach beyond what a share can be.
+const low = (e) => Math.max(0, e.low);
+const high = (e) => Math.min(1, e.high);
+const narrow = (e) => `${Math.round(low(e) * 100)}–${percent(high(e))}`;
+const interval = (e) => `${percent(low(e))} to ${percent(high(e))}`;
 
 /** A generator of numbers in [0, 1) from a text seed: the same on every machine (mulberry32). */
 function random(seed) {

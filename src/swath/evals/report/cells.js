@@ -55,7 +55,14 @@ function fresh(a, b) {
 function marked(text, other, find) {
   const parts = find ? null : fresh(other, text);
   if (!parts) return textNode(text, find);
-  return foldable(h("div", { class: "text", dir: "auto" }, parts.map(([word, isNew]) => (isNew && word.trim() ? h("mark", {}, word) : word))), text.length);
+  // A space between two new words is marked with them, so that a phrase is one mark.
+  const isNew = parts.map(([word, fresh], i) => (word.trim() ? fresh : Boolean(parts[i - 1]?.[1] && parts[i + 1]?.[1])));
+  const runs = [];
+  parts.forEach(([word], i) => {
+    if (i && isNew[i] === isNew[i - 1]) runs[runs.length - 1].text += word;
+    else runs.push({ text: word, marked: isNew[i] });
+  });
+  return foldable(h("div", { class: "text", dir: "auto" }, runs.map((run) => (run.marked ? h("mark", {}, run.text) : run.text))), text.length);
 }
 
 function answerCell(row, index, value, against, find) {

@@ -92,14 +92,14 @@ function drawOutcomes() {
   const part = (count, total, name, text) => count > 0 && h("span", { class: name, style: { flex: `${count} 0 0` }, title: `${text}: ${number(count)}` },
     count / total > 0.06 ? number(count) : "");
   figure("Verdicts, pair by pair", "Rows in which either was better, and ties. A row judged differently in the two orders is a tie.",
-    h("div", { class: "bars" }, list.map((o) => {
+    h("div", { class: "pairs" }, list.map((o) => {
       const total = o.wins_a + o.ties + o.wins_b + o.unparsed;
       return h("div", { class: "outcome" },
         h("div", { class: "ends" }, h("span", {}, modelName(o.a)), h("span", {}, modelName(o.b))),
         h("div", { class: "stack", role: "img", "aria-label": `${o.a} better ${o.wins_a}, tie ${o.ties}, ${o.b} better ${o.wins_b}, unreadable ${o.unparsed}` },
           part(o.wins_a, total, colour(o.a), `${o.a} better`), part(o.ties, total, "tie", "tie"),
           part(o.unparsed, total, "none", "no readable verdict"), part(o.wins_b, total, colour(o.b), `${o.b} better`)));
-    })));
+    })), list.length > 4);
 }
 
 /** A table of model by model: `cell(row, column)` gives {share, text, small} or null. */

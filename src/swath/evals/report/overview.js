@@ -19,13 +19,14 @@ function drawHead() {
 function scale(d) {
   if (!d.win_rate) return null;
   const ahead = d.winner || (d.win_rate.estimate === 0.5 ? null : d.win_rate.estimate > 0.5 ? d.b : d.a);
-  const left = (share) => `${Math.min(100, Math.max(0, share * 100))}%`;
+  const within = (share) => Math.min(1, Math.max(0, share)); // a corrected rate's interval may reach beyond
+  const left = (share) => `${within(share) * 100}%`;
   const label = `${d.b} beats ${d.a} in ${percent(d.win_rate.estimate)} of rows, ${interval(d.win_rate)}`;
   return h("div", { class: `scale ${ahead ? colour(ahead) : ""}` },
     h("div", { class: "ends" }, h("span", {}, modelName(d.a)), h("span", {}, modelName(d.b))),
     h("div", { class: "track", role: "img", "aria-label": label },
       h("span", { class: "half" }),
-      h("span", { class: "span", style: { left: left(d.win_rate.low), width: `${Math.max(0.5, (d.win_rate.high - d.win_rate.low) * 100)}%` } }),
+      h("span", { class: "span", style: { left: left(d.win_rate.low), width: left(within(d.win_rate.high) - within(d.win_rate.low)) } }),
       h("span", { class: "dot", style: { left: left(d.win_rate.estimate) } })),
     h("p", { class: "tally" }, h("span", {}, `${d.b} wins ${percent(d.win_rate.estimate)} of rows (${interval(d.win_rate)}), ties half.`), " ",
       h("span", {}, `Verdicts: ${d.a} ${number(d.wins_a)} · tie ${number(d.ties)} · ${d.b} ${number(d.wins_b)}`,

@@ -29,7 +29,7 @@ from swath.evals.stats.estimate import (
     wilson,
 )
 from swath.evals.stats.position import settle
-from swath.evals.stats.tables import item_table, score, with_items, with_unit
+from swath.evals.stats.tables import item_table, score, verdict_table, with_items, with_unit
 
 POWER = 0.8  # of seeing, with `needed` rows, a difference as large as the one seen so far
 _MANY = 100_000
@@ -132,18 +132,28 @@ def decide_between(
                 f"The items know no model '{model}'.",
                 hint=listing(known, model) if known else "They need model_a and model_b.",
             )
-    table = with_unit(with_items(settle(verdicts), checked), unit)
+    table = with_unit(with_items(verdict_table(verdicts), checked), unit)
+    return decide_of(table, a, b, level=level)
+
+
+def decide_of(table: pl.DataFrame, a: str, b: str, *, level: float = LEVEL) -> Decision:
+    """`decide_between` of a table with `_unit`, `model_a` and `model_b`."""
     straight = (pl.col("model_a") == a) & (pl.col("model_b") == b)
     turned = (pl.col("model_a") == b) & (pl.col("model_b") == a)
-    for_b = pl.when(straight).then(1 - 2 * score("verdict"))
-    met = (
-        table.filter(straight | turned)
-        .with_columns(_for_b=for_b.otherwise(2 * score("verdict") - 1))
+    met = table.filter(straight | turned)
+    sides = met.select("item_id", "_unit", _turned=turned).unique("item_id", maintain_order=True)
+    toward = pl.when(pl.col("_turned")).then(2 * score("verdict") - 1)
+    units = (
+        settle(met)
+        .join(sides, on="item_id", how="inner", maintain_order="left")
+        .with_columns(_for_b=toward.otherwise(1 - 2 * score("verdict")))
         .group_by("item_id", maintain_order=True)
         .agg(pl.col("_for_b").mean(), pl.col("_unit").first())
+        if met.height
+        else pl.DataFrame({"_for_b": [], "_unit": []})
     )
-    clusters = met["_unit"].to_list()
-    return decide(met["_for_b"].to_list(), clusters=clusters, a=a, b=b, level=level)
+    clusters = units["_unit"].to_list()
+    return decide(units["_for_b"].to_list(), clusters=clusters, a=a, b=b, level=level)
 
 
 def paired(

@@ -103,7 +103,6 @@ def _fit(wins: Floats, tolerance: float) -> Floats | None:
     where those that have one fall into separate groups."""
     import evalica
     import pandas as pd
-    from scipy.sparse.csgraph import connected_components
 
     models = len(wins)
     met = wins + wins.T
@@ -111,8 +110,8 @@ def _fit(wins: Floats, tolerance: float) -> Floats | None:
     if not present.size:
         return None
     wins, met = wins[np.ix_(present, present)], met[np.ix_(present, present)]
-    if connected_components(wins > 0, directed=True, connection="strong", return_labels=False) > 1:
-        if connected_components(met > 0, directed=False, return_labels=False) > 1:
+    if not _all_reach_all(wins):
+        if not _all_reach_all(met):
             return None
         wins = wins + _HALF * (met > 0)
     winners, losers = np.nonzero(wins)
@@ -128,6 +127,16 @@ def _fit(wins: Floats, tolerance: float) -> Floats | None:
     scores = np.full(models, np.nan)
     scores[present[result.scores.index.to_numpy()]] = result.scores.to_numpy()
     return scores / float(np.nansum(scores))
+
+
+def _all_reach_all(edges: Floats) -> bool:
+    """Whether each model leads to each other one over edges above 0: paths double in length with
+    each squaring."""
+    k = len(edges)
+    reach = ((edges > 0) | np.eye(k, dtype=bool)).astype(np.float32)
+    for _ in range(max(k - 1, 1).bit_length()):
+        reach = (reach @ reach > 0).astype(np.float32)
+    return bool(reach.all())
 
 
 def _long(cast: Votes) -> tuple[list[int], list[int], list[Any], list[float], tuple[str, ...]]:

@@ -15,6 +15,7 @@ import polars as pl
 from swath.errors import ColumnNotFound, InputError, listing
 from swath.evals.stats.agreement import beside, experts, human_with_human, table_kappa
 from swath.evals.stats.corrected import corrected_of
+from swath.evals.stats.decide import Decision, decide_of
 from swath.evals.stats.estimate import RESAMPLES, Estimate
 from swath.evals.stats.favour import SelfPreference, self_preference_of
 from swath.evals.stats.length import length_controlled_of
@@ -147,6 +148,7 @@ def _figures(group: _Group) -> dict[str, Any]:
         "labels_alone": ppi and {model: _bare(one.labels) for model, one in ppi.items()},
         "ppi_notes": ppi and {model: one.sentence for model, one in ppi.items()},
         "length_controlled": _length(group),
+        "decision": _decision(group, models),
         "self_preference": favour,
         "usable": trust and trust.usable,
         "trust": trust and trust.sentence,
@@ -173,6 +175,15 @@ def _models(group: _Group) -> dict[str, Any]:
         "bradley_terry": bradley_terry_of(cast, *group.draw) or None,
         "ppi": corrected or None,
     }
+
+
+def _decision(group: _Group, models: dict[str, Any]) -> Decision | None:
+    """Where the group is about two models."""
+    names = sorted(models["win_rate"] or ())
+    if len(names) != 2:
+        return None
+    sides = [pl.col(side).cast(pl.String) for side in ("model_a", "model_b")]
+    return decide_of(group.rows.with_columns(sides), *names)
 
 
 def _people(group: _Group) -> dict[str, Any]:

@@ -1,0 +1,36 @@
+"""Content moderation: several flags a text, and a small model that asks a larger one when unsure.
+
+python examples/content_moderation.py [ROWS]  (film-review sentences, CC BY 4.0; two local models)
+"""
+
+import sys
+
+import polars as pl
+from shared_data import path
+
+import swath as sw
+
+FLAGS = {
+    "insult": "calls a person or their work names",
+    "sexual": "speaks of sex",
+    "violence": "speaks of killing or hurting",
+}
+
+rows = int(sys.argv[1]) if len(sys.argv) > 1 else 24
+reviews = sw.read_csv(path("reviews_polarity.csv")).sample(rows, seed=3)
+
+careful = sw.cascade("local/smollm2-135m", "local", quality=0.9)
+marked = reviews.with_columns(
+    flags=sw.classify("text", FLAGS, multi=True),
+    harsh=sw.predicate("The writer wants to hurt somebody: {text}", model=careful),
+    mood=sw.sentiment("text", about="the film", neutral=False),
+)
+run = marked.run()
+print(run)
+print(careful.promises[-1])
+
+table = run.table.with_columns(pl.col("flags").list.join(", "))
+print(table.select("text", "flags", "harsh", "mood").head(8))
+right = (table["mood"] == table["label"]).mean()
+print(f"\nMood agrees with the label of the data set in {right:.0%} of {table.height} rows.")
+print(table.group_by("mood").agg(pl.len(), pl.col("harsh").mean()).sort("mood"))
