@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import swath as sw
 from swath.engine.shape import Invalid
 from swath.evals import judge_prompts as prompts
-from tests.compare_kit import blocks, respond, tickets, world
+from tests.compare_kit import asked, blocks, respond, tickets, world
 from tests.conftest import Open
 from tests.servers import Fault, OpenAIServer, serve
 
@@ -99,9 +99,9 @@ def test_both_orders_are_one_piece_of_evidence(open_session: Open) -> None:
     with serve(OpenAIServer(respond=respond)) as server:
         world(open_session, server)
         both = compare("fair", 16).decisions[0]
-        asked = server.stats.answered
+        paid = server.stats.answered
         one = compare(sw.Judge("fair", orders="one"), 16)
-        assert server.stats.answered == asked  # each is one of the questions already answered
+        assert server.stats.answered == paid  # each is one of the questions already answered
         assert told(one, "fair").height == 16
         assert set(told(one, "fair")["order"]) == {"AB", "BA"}
         assert one.decisions[0].win_rate == both.win_rate
@@ -131,9 +131,9 @@ def test_the_judge_is_blind_and_given_what_the_models_were(open_session: Open) -
             reference="gold",
             **QUIET,
         )
-        asked = [r.body for r in server.stats.requests if r.body["model"] == "fair"]
-        assert len(asked) == 4
-        for body in asked:
+        bodies = [r.body for r in server.stats.requests if r.body["model"] == "fair"]
+        assert len(bodies) == 4
+        for body in bodies:
             said = json.dumps(body["messages"])
             assert "weak" not in said
             assert "good" not in said
@@ -252,7 +252,7 @@ def test_labels_that_do_not_fit(open_session: Open) -> None:
         made = compare("fair", 8)
         with pytest.raises(sw.InputError, match="No label belongs to a pair"):
             made.with_human(pl.DataFrame({"item_id": ["x"], "label": ["A"]}))
-        with pytest.raises(sw.InputError, match="no column 'label'.*There are: item_id"):
+        with pytest.raises(sw.InputError, match=r"no column 'label'.*There are: item_id"):
             made.with_human({"item_id": ["x"]})
         with pytest.raises(sw.InputError, match="none of A, B and tie"):
             made.with_human({"item_id": ["x"], "label": ["good"]})
@@ -288,15 +288,15 @@ def test_a_judge_of_ones_own_table(open_session: Open) -> None:
         assert run.table["once"].struct.field("verdict").to_list()[:2] == ["old", "old"]
         scores = run.table["score"].struct.field("quality").struct.field("score")
         assert scores.to_list() == [5, 2, 5, None]
-        asked = server.stats.answered
+        paid = server.stats.answered
         frame.collect(**QUIET)
-        assert server.stats.answered == asked
+        assert server.stats.answered == paid
 
 
 def test_one_order_lost_is_no_verdict_and_both_a_failed_row(open_session: Open) -> None:
     def answer(prompt: str, body: dict[str, Any]) -> Any:
-        shown = blocks(prompt)
-        if "ticket 1" in prompt or shown["answer_1"].startswith("wrong"):
+        shown = blocks(asked(body))
+        if "ticket 1" in shown["task"] or shown["answer_1"].startswith("wrong"):
             return "no idea"
         return {"justification": "", "verdict": "1"}
 

@@ -216,14 +216,14 @@ def test_a_real_comparison_with_failures_a_rubric_and_a_jury(
         serve(OpenAIServer(respond=respond, faults=[Fault("context", match="ticket 3 ")])) as bad,
         serve(OpenAIServer(respond=respond)) as server,
     ):
-        judges = {name: (server, {"model": name}) for name in ("good", "judge", "noisy")}
+        judges = {name: (server, {"model": name}) for name in ("good", "fair", "first")}
         open_session(weak=(bad, {"model": "weak"}), **judges)
         ask = sw.map("Answer: {text}")
         settings: dict[str, Any] = {"progress": False}
         alone = sw.compare(tickets(6), ask, ["weak", "good"], **settings)
-        jury = sw.compare(tickets(6), ask, ["weak", "good"], judge=["judge", "noisy"], **settings)
+        jury = sw.compare(tickets(6), ask, ["weak", "good"], judge=["fair", "first"], **settings)
         graded = sw.compare(
-            tickets(6), ask, ["weak", "good"], judge=sw.Judge("judge", mode="rubric"), **settings
+            tickets(6), ask, ["weak", "good"], judge=sw.Judge("fair", mode="rubric"), **settings
         )
     told = held(alone.to_html(tmp_path / "alone.html").read_text(encoding="utf-8"))
     (row,) = (row for row in told["rows"] if row["i"] == 3)
