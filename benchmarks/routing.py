@@ -77,7 +77,7 @@ def make_default(data: Path) -> None:
     print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, {router.training}")
 
 
-def left_out(data: Path) -> None:
+def left_out(data: Path, kinds: list[str]) -> None:
     """Each training source left out in turn: the correlation of scores with its difficulties."""
     graded = training(data)
     encode = Vectors(store=VECTORS)
@@ -86,7 +86,7 @@ def left_out(data: Path) -> None:
     graded = graded.rows(keep)
     hard = difficulties(graded)
     print(f"{'':14}", *(f"{n[-12:]:>12}" for n in names))
-    for kind in KINDS:
+    for kind in kinds:
         found = []
         for name in names:
             out = graded.source == graded.sources.index(name)
@@ -140,6 +140,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["words", "default", "folds", "cost"])
     parser.add_argument("--data", type=Path, help="the folder with routing_prompts.parquet")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="for folds, by comma")
     given = parser.parse_args()
     if given.what in ("default", "folds") and given.data is None:
         parser.error("--data FOLDER is needed")
@@ -150,7 +151,7 @@ def main() -> None:
     elif given.what == "default":
         make_default(given.data)
     else:
-        left_out(given.data)
+        left_out(given.data, given.kinds.split(","))
 
 
 if __name__ == "__main__":

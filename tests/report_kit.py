@@ -266,5 +266,7 @@ def reading(opened: Browser, path: Path, width: int = 1280, **settings: Any) -> 
         others = [u for u in asked if not u.startswith((path.as_uri(), "blob:"))]
         assert others == []
         assert said == []
+        assert "[object" not in page.inner_text("body")
+        assert "undefined" not in page.inner_text("body")
     finally:
         context.close()

@@ -254,6 +254,7 @@ def test_judge_pairs_killed_and_resumed_pays_once(cli: Cli) -> None:
             deadline = time.monotonic() + 30
             while server.stats.answered < target and time.monotonic() < deadline:
                 time.sleep(0.005)
+            assert process.poll() is None, "it ended before it was killed"
             process.kill()
             process.communicate()
         done = cli("judge", "pairs.csv", "-j", "fair", "-o", "v.parquet")

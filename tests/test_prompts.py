@@ -13,8 +13,8 @@ from pydantic import BaseModel
 
 import swath as sw
 from swath.errors import InputError
-from swath.evals.prompts import history
-from swath.evals.prompts.diff import pieces
+from swath.prompting import history
+from swath.prompting.diff import pieces
 from swath.store import CallRow, PromptRow
 from tests.conftest import Open
 from tests.servers import OpenAIServer, serve

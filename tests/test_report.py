@@ -265,6 +265,20 @@ def test_whatever_there_is_is_shown(
         assert overflows_nowhere(page)
 
 
+def test_a_jury_that_may_not_be_used_is_said_so_over_the_decision(
+    opened: Browser, tmp_path: Path
+) -> None:
+    made = kit.comparison(12, ("a", "b"), human=False)
+    assert made.trust is not None
+    trust = replace(made.trust, judge="jury", usable=False)
+    judges = (replace(trust, judge="one"), replace(trust, judge="two"), trust)
+    doubted = replace(made, trust=trust, judges=judges)
+    with kit.reading(opened, write(doubted, tmp_path / "jury.html")) as page:
+        assert page.inner_text("#decisions").startswith("By a judge that may not be used here")
+        assert "jury may not be used here" in page.inner_text("#trust")
+        assert page.locator("#trust details").count() == 2
+
+
 def test_nulls_in_fields_and_whole_answers(opened: Browser, tmp_path: Path) -> None:
     made = kit.comparison(3, ("a", "b"), judge=False, scores=False, human=False)
     cells = [None, {"claim": None, "stance": "for", "reasons": [], "strength": None}, None]

@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from swath.evals.golden.run import golden as golden
     from swath.evals.judge import Judge as Judge
     from swath.evals.judge import judge as judge
-    from swath.evals.prompts.history import prompt as prompt
-    from swath.evals.prompts.history import prompts as prompts
-    from swath.evals.prompts.prompt import Prompt as Prompt
     from swath.frames import Frame as Frame
     from swath.frames.ledger import calls as calls
     from swath.frames.ledger import runs as runs
@@ -70,6 +67,9 @@ if TYPE_CHECKING:
     from swath.operators import sentiment as sentiment
     from swath.operators import summarize as summarize
     from swath.operators import topics as topics
+    from swath.prompting.history import prompt as prompt
+    from swath.prompting.history import prompts as prompts
+    from swath.prompting.prompt import Prompt as Prompt
     from swath.session import Session as Session
 
 _HOMES = {
@@ -95,8 +95,8 @@ _HOMES = {
     "swath.evals.comparison": ("Comparison", "JudgeTrust"),
     "swath.evals.golden.run": ("golden",),
     "swath.evals.judge": ("Judge", "judge"),
-    "swath.evals.prompts.history": ("prompt", "prompts"),
-    "swath.evals.prompts.prompt": ("Prompt",),
+    "swath.prompting.history": ("prompt", "prompts"),
+    "swath.prompting.prompt": ("Prompt",),
     "swath.frames": ("Frame",),
     "swath.frames.ledger": ("calls", "runs"),
     "swath.frames.readers": (

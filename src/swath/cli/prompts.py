@@ -14,8 +14,8 @@ from swath.cli.options import ConfigPath, Json, ledger
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from swath.evals.prompts.history import Usage
-    from swath.evals.prompts.prompt import Prompt
+    from swath.prompting.history import Usage
+    from swath.prompting.prompt import Prompt
     from swath.store import Store
 
     Listed = tuple[list[Prompt], dict[tuple[str, str], Usage]]
@@ -52,7 +52,7 @@ def log(
     config: ConfigPath = None,
 ) -> None:
     """List versions, the newest first: tags, parent, and what each took so far."""
-    from swath.evals.prompts import history
+    from swath.prompting import history
 
     def read(store: Store) -> Listed:
         return history.versions(store, name), history.usage(store)
@@ -74,7 +74,7 @@ def show(
     config: ConfigPath = None,
 ) -> None:
     """Print a version's text, and the newest runs that used it."""
-    from swath.evals.prompts import history
+    from swath.prompting import history
 
     def read(store: Store) -> tuple[Prompt, list[dict[str, Any]], dict[tuple[str, str], Usage]]:
         found = history.find(store, ref)
@@ -102,7 +102,7 @@ def diff(
     config: ConfigPath = None,
 ) -> None:
     """Show what changed between two versions, word by word."""
-    from swath.evals.prompts import diff, history
+    from swath.prompting import diff, history
 
     def read(store: Store) -> tuple[Prompt, Prompt]:
         known = history.versions(store, name)
@@ -126,8 +126,8 @@ def save(
     config: ConfigPath = None,
 ) -> None:
     """Save a file's text as the newest version."""
-    from swath.evals.prompts import history
-    from swath.evals.prompts.prompt import Prompt
+    from swath.prompting import history
+    from swath.prompting.prompt import Prompt
 
     prompt = Prompt(_text(file), name=name, tags=tag or ())
     saved = _in_store(config, lambda store: history.save_in(store, prompt), None, name, make=True)
@@ -137,7 +137,7 @@ def save(
 @app.command()
 def promote(name: Name, version: Version, config: ConfigPath = None) -> None:
     """Make a version the one that sw.prompt("NAME") gives, and that `eval` holds others against."""
-    from swath.evals.prompts import history
+    from swath.prompting import history
 
     def work(store: Store) -> Prompt:
         return history.promote_in(store, history.pick(history.versions(store, name), version))
@@ -176,7 +176,7 @@ def _in_store(
 def _facts(prompt: Prompt, usage: dict[tuple[str, str], Usage]) -> dict[str, Any]:
     import msgspec
 
-    from swath.evals.prompts.history import Usage
+    from swath.prompting.history import Usage
 
     return {
         "name": prompt.name,

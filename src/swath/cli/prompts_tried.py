@@ -70,8 +70,8 @@ def try_(
 ) -> None:
     """Show what a version answers on the first rows of a table."""
     from swath.cli.tables import read
-    from swath.evals.prompts.history import prompt
     from swath.frames.display import show
+    from swath.prompting.history import prompt
     from swath.session import Session
 
     with Session(config) as session:
@@ -118,8 +118,8 @@ def compare(
     Only what changed is asked: answers that the store has are reused, and counted.
     """
     from swath.evals.golden.read import read_suite
-    from swath.evals.prompts.history import prompt
     from swath.evals.prompts.versions import compare_versions
+    from swath.prompting.history import prompt
     from swath.session import Session
 
     if (golden is None) == (data is None):
@@ -183,9 +183,9 @@ def suggest(
     """
     from swath.evals.golden.read import read_suite
     from swath.evals.golden.report import load_report
-    from swath.evals.prompts.history import prompt
     from swath.evals.prompts.judged import reasons_from, suite_from
     from swath.evals.prompts.suggest import suggest as write
+    from swath.prompting.history import prompt
     from swath.session import Session
 
     with Session(config) as session:

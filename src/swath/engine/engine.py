@@ -70,12 +70,13 @@ class Engine:
             LOCAL: LocalBackend(),
         }
         self.estimates = TokenEstimates(self._recall)
+        self._validating = Validating()
         self.limits = Limiting(self._backends, self.estimates)
         ledger = Ledger(store)
         ask = _onion(
             self._ask,
             ContextCheck(self.estimates),
-            Validating(),
+            self._validating,
             Retrying(),
             self.limits,
             Budgeting(self.estimates),
@@ -168,7 +169,8 @@ class Engine:
         model = self.models[request.model]
         settled = _settled(request, model)
         assert isinstance(settled, Request)
-        parcel = self.limits.backend(model).pack(settled, model, stream=False)
+        shaped, _ = self._validating.shaped(settled, model)  # labels may go as a schema
+        parcel = self.limits.backend(model).pack(shaped, model, stream=False)
         tokens_in = self.estimates.input(model, parcel.size)
         tokens_out = self.estimates.output(label, model, settled)
         cost = 0.0

@@ -37,14 +37,14 @@ class Validating:
         check = call.check or check_for(asked)
         again = repaired = False
         while True:
-            sent, notes = self._shaped(asked, call.model)
+            sent, notes = self.shaped(asked, call.model)
             call.request = sent
             try:
                 reply = await inner(call)
             except ProviderError as error:
                 if error.kind is Kind.UNSUPPORTED and error.feature in (*LADDER, *KNOBS):
                     self._lacks.setdefault(call.model.account, set()).add(error.feature)
-                    if self._shaped(asked, call.model)[0] != sent:
+                    if self.shaped(asked, call.model)[0] != sent:
                         continue
                 raise
             assert isinstance(reply, Completion)
@@ -72,7 +72,7 @@ class Validating:
                 call.notes.append("repaired after a first answer of the wrong shape")
             return msgspec.structs.replace(reply, text=text, parsed=value)
 
-    def _shaped(self, asked: Request, model: Model) -> tuple[Request, list[str]]:
+    def shaped(self, asked: Request, model: Model) -> tuple[Request, list[str]]:
         """`asked` in the terms that the model is known to take, and what that left out."""
         shaped, step = lower(asked, model, self.features(model))
         shaped, left = without(shaped, self._lacks.get(model.account, set()))

@@ -14,7 +14,6 @@ import polars as pl
 from swath import waiting
 from swath.engine.run import Metrics, ModelMetrics, Run
 from swath.errors import BudgetReached, Interrupted, SwathError
-from swath.evals.prompts.history import record
 from swath.frames import selectivity
 from swath.frames.flows import plain, reading_error
 from swath.frames.optimize import Done, optimize
@@ -26,6 +25,7 @@ from swath.frames.survey import count
 from swath.operators.asking import Stopped
 from swath.operators.base import Operator
 from swath.operators.table import TableOperator
+from swath.prompting.history import record
 
 if TYPE_CHECKING:
     from swath.session import Session

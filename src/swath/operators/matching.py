@@ -18,8 +18,8 @@ from swath.operators.similar import Ranked, further, rank, vectors_for
 Candidates = Literal["auto", "all", "embedding", "lexical"] | int
 NAMES = ("auto", "all", "embedding", "lexical")
 FEW = 400  # pairs: asked about one and all
-ROUNDS = (3, 4, 5, 6, 8, 10, 12, 16, 24, 32)
-GROUP_ROUNDS = (6, 8, 12, 16, 24, 32)  # a prompt holds several candidates: fewer, larger rounds
+ROUNDS = (5, 6, 8, 10, 12, 16, 24, 32)  # fewer ranks tell too little of how true pairs thin out
+GROUP_ROUNDS = (6, 8, 12, 16, 24, 32)  # a prompt holds several candidates: larger rounds
 EXPECTED = 6  # the rank that `explain` takes asking to end at
 FAR_LEAST, FAR_MOST = 32, 200  # pairs far apart that are asked about
 USELESS = 0.05  # of those that are true: likeness does not tell true pairs from others

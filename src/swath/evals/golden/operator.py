@@ -9,7 +9,7 @@ from typing import Any
 from swath.errors import InputError
 from swath.evals.golden.names import load
 from swath.evals.golden.toml import GoldenError, Table
-from swath.evals.prompts.prompt import Prompt
+from swath.prompting.prompt import Prompt
 from swath.operators.base import Operator
 from swath.operators.classify import Classify
 from swath.operators.extract import Extract

@@ -29,8 +29,8 @@ from swath.evals.golden.report import (
 )
 from swath.evals.golden.toml import GoldenError
 from swath.evals.golden.values import as_text
-from swath.evals.prompts.history import prompt as stored
-from swath.evals.prompts.prompt import Prompt
+from swath.prompting.history import prompt as stored
+from swath.prompting.prompt import Prompt
 
 if TYPE_CHECKING:
     from swath.operators.base import Operator

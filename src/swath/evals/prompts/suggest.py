@@ -24,10 +24,10 @@ from swath.evals.golden.purse import Purse
 from swath.evals.golden.report import Report, RowResult
 from swath.evals.golden.run import scored
 from swath.evals.golden.values import as_text
-from swath.evals.prompts.prompt import Prompt
 from swath.evals.prompts.versions import Versions, compare_versions
 from swath.messages import Message, Request, Schema
 from swath.operators.template import Template
+from swath.prompting.prompt import Prompt
 
 if TYPE_CHECKING:
     from swath.engine.call import Check

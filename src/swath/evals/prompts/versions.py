@@ -11,7 +11,7 @@ from swath.evals.golden.regress import Pair, pairs
 from swath.evals.golden.report import Report
 from swath.evals.golden.run import scored
 from swath.evals.golden.values import short
-from swath.evals.prompts.prompt import Prompt
+from swath.prompting.prompt import Prompt
 
 if TYPE_CHECKING:
     from swath.evals.golden.read import Suite

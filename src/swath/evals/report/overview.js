@@ -58,6 +58,7 @@ function drawDecisions() {
   const [first, ...others] = data.decisions.slice().sort((x, y) => Boolean(y.winner) - Boolean(x.winner));
   const said = (d, name) => h("div", { class: name }, h("p", { class: "said", dir: "auto" }, d.sentence), scale(d),
     name === "decision" || !methods(d) ? methods(d) : h("details", { class: "small" }, h("summary", { class: "soft" }, "By the judge, by labels, by both"), methods(d)));
+  if (first && data.trust?.usable === false) place.append(h("p", { class: "doubt" }, "By a judge that may not be used here:"));
   if (first) place.append(said(first, "decision"));
   const more = byId("more");
   more.append(...others.slice(0, 2).map((d) => said(d, "decision minor")));
@@ -95,8 +96,9 @@ function drawTrust() {
     place.append(h("h2", {}, "Can the judge be trusted?"),
       h("p", { class: `may ${word[0]}` }, h("span", {}, h("span", { dir: "auto" }, trust.judge), " ", word[1])),
       h("p", { class: "soft small" }, trust.sentence), facts(trust));
-    if (data.judges.length > 1) place.append(data.judges.map((each) =>
-      h("details", { class: "small" }, h("summary", {}, `${each.judge} alone`), h("p", { class: "soft" }, each.sentence), facts(each))));
+    const others = data.judges.filter((each) => each.judge !== trust.judge);
+    place.append(...others.map((each) => h("details", { class: "small" }, h("summary", {}, `${each.judge} alone`),
+      h("p", { class: "soft" }, each.sentence), facts(each))));
   }
   if (data.items) place.append(h("p", { class: "label-start", style: { marginTop: "14px" } },
     h("button", { class: "button", type: "button", id: "start-labels", onclick: () => startLabelling() }, "Label blind"),
@@ -107,20 +109,22 @@ function drawModels() {
   const quality = new Map(data.figures.quality.map((q) => [q.model, q]));
   const any = (name) => data.by_model.some((m) => known(m[name]));
   const least = (of) => Math.min(...data.by_model.map(of).filter(known));
+  const differ = (of) => new Set(data.by_model.map(of)).size > 1;
   const cheapest = least((m) => m.cost_per_row_usd), quickest = least((m) => m.latency_p50_ms);
-  const several = data.by_model.length > 1;
+  const best = Math.max(...[...quality.values()].map((q) => q.quality));
+  const even = [...quality.values()].every((q) => q.quality === best);
   const columns = [
     quality.size && [data.figures.quality[0].measure, (m) => {
       const q = quality.get(m.model);
       if (!q) return "–";
       return [q.share ? percent(q.quality) : q.quality.toFixed(2),
         known(q.low) ? h("small", {}, q.share ? interval(q) : `${q.low.toFixed(2)} to ${q.high.toFixed(2)}`) : ""];
-    }, (m) => several && quality.get(m.model)?.quality === Math.max(...[...quality.values()].map((q) => q.quality))],
+    }, (m) => !even && quality.get(m.model)?.quality === best],
     ["Answered", (m) => [number(m.ok), " of ", number(m.rows), m.failed ? h("small", { class: "some-failed" }, `${number(m.failed)} failed`) : ""]],
     any("schema_valid") && ["Valid at once", (m) => percent(m.schema_valid)],
-    ["$ per 1,000 rows", (m) => money(known(m.cost_per_row_usd) ? m.cost_per_row_usd * 1000 : null), (m) => several && cheapest > 0 && m.cost_per_row_usd === cheapest],
+    ["$ per 1,000 rows", (m) => money(known(m.cost_per_row_usd) ? m.cost_per_row_usd * 1000 : null), (m) => differ((each) => each.cost_per_row_usd) && m.cost_per_row_usd === cheapest],
     ["This sample", (m) => [money(m.cost_usd), h("small", {}, `${plural(m.calls, "call")}${m.cached ? `, ${number(m.cached)} stored` : ""}`)]],
-    any("latency_p50_ms") && ["Latency, median", (m) => duration(m.latency_p50_ms), (m) => several && m.latency_p50_ms === quickest],
+    any("latency_p50_ms") && ["Latency, median", (m) => duration(m.latency_p50_ms), (m) => differ((each) => each.latency_p50_ms) && m.latency_p50_ms === quickest],
     any("latency_p95_ms") && ["95th percentile", (m) => duration(m.latency_p95_ms)],
     any("ttft_p50_ms") && ["First token", (m) => duration(m.ttft_p50_ms)],
     ["Tokens in", (m) => number(m.input_tokens)], ["Tokens out", (m) => number(m.output_tokens)],
@@ -128,5 +132,5 @@ function drawModels() {
   byId("models").append(h("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Table of models" }, h("table", {},
     h("thead", {}, h("tr", {}, h("th", { scope: "col" }, "Model"), columns.map(([name]) => h("th", { scope: "col" }, name)))),
     h("tbody", {}, data.by_model.map((m) => h("tr", {}, h("th", { scope: "row" }, modelName(m.model)),
-      columns.map(([, cell, best]) => h("td", { class: best && best(m) ? "best" : null }, cell(m)))))))));
+      columns.map(([, cell, leads]) => h("td", { class: leads && leads(m) ? "best" : null }, cell(m)))))))));
 }

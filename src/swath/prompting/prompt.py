@@ -127,19 +127,19 @@ class Prompt(str):
 
     def diff(self, newer: Prompt) -> str:
         """What changed from this to `newer`, word by word: `[-gone-]` and `{+new+}`."""
-        from swath.evals.prompts.diff import plain
+        from swath.prompting.diff import plain
 
         return plain(self, newer)
 
     def save(self, session: Session | None = None) -> Prompt:
         """Into the store, once; gives the prompt with its version number."""
-        from swath.evals.prompts.history import save
+        from swath.prompting.history import save
 
         return save(self, session)
 
     def promote(self, session: Session | None = None) -> Prompt:
         """Saved, and from now on what `sw.prompt(name)` gives."""
-        from swath.evals.prompts.history import promote
+        from swath.prompting.history import promote
 
         return promote(self, session)
 

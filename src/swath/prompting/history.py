@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import msgspec
 
 from swath.errors import InputError, listing
-from swath.evals.prompts.prompt import Prompt, from_row
+from swath.prompting.prompt import Prompt, from_row
 from swath.store.base import PromptRow, PromptUse, Store, columns
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from rich.text import Text
 
-    from swath.evals.prompts.prompt import Prompt
+    from swath.prompting.prompt import Prompt
 
 Mark = Literal["same", "gone", "new"]
 _TOKENS = re.compile(r"\s+|\w+|[^\w\s]")
