@@ -1,4 +1,4 @@
-"""A scripted judge of pairs, and the Abt-Buy catalogues with their true matches."""
+"""Scripted judges of pairs, and the data they judge by: Abt-Buy, film reviews."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 import polars as pl
 
 DATA = Path("/work/shared/data")
+SENTIMENT = "Both reviews express the same sentiment.\nFirst: {left.text}\nSecond: {right.text}"
 STATEMENT = "One product:\nA: {left.name}\nB: {right.name}"
 _SINGLE = re.compile(r"A: (.*)\nB: (.*)\Z")
 _GROUP = re.compile(r"\AStatement: .*?A: (.*)\nB: \[candidate\]\n\nCandidates:\n(.*)\Z", re.DOTALL)
@@ -58,3 +59,41 @@ def names_of(
     """The true pairs by name."""
     a, b = dict(left.select("id", "name").rows()), dict(right.select("id", "name").rows())
     return {(a[i], b[j]) for i, j in true}
+
+
+def reviews(n: int) -> pl.DataFrame:
+    """Film reviews (id, text, label), each text once."""
+    return pl.read_csv(DATA / "reviews_polarity.csv").unique("text", maintain_order=True).head(n)
+
+
+class Sentiments:
+    """Answers by the true labels: labels, statements about pairs, and what the statement compares.
+    `direct`: what it says of a pair, given whether their labels are equal."""
+
+    def __init__(self, table: pl.DataFrame, separable: bool = True, direct: Any = bool) -> None:
+        self.label = dict(table.select("text", "label").rows())
+        self.separable = separable
+        self.direct = direct
+        self.calls = 0
+
+    def __call__(self, prompt: str, body: dict[str, Any]) -> str:
+        self.calls += 1
+        if prompt.startswith("Statement: ") and "[A]" in prompt:
+            return json.dumps(
+                {
+                    "one_property": self.separable,
+                    "question": "What sentiment does the review express?",
+                    "values": ["positive", "negative"],
+                }
+            )
+        if prompt in self.label:
+            return json.dumps({"label": self.label[prompt]})
+        if "Candidates:" in prompt:
+            head, _, rest = prompt.partition("\n\nCandidates:\n")
+            mine = self.label[head.partition("First: ")[2].partition("\nSecond: ")[0]]
+            lines = [line.partition(". ") for line in rest.split("\n")]
+            true = [int(n) for n, _, text in lines if self.direct(self.label[text] == mine)]
+            return json.dumps({"matches": true})
+        a, b = prompt.partition("First: ")[2].split("\nSecond: ")
+        holds = self.direct(self.label[a] == self.label[b])
+        return json.dumps({"label": "yes" if holds else "no"})

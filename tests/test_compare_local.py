@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
+import polars as pl
 import pytest
 
 import swath as sw
@@ -29,7 +30,7 @@ def test_two_local_models_and_a_local_judge() -> None:
     }
     with sw.Session({"models": models, "store": "memory://"}):
         made = sw.compare(
-            demo.speeches(6),
+            demo.speeches(6).with_columns(pl.col("speech").str.head(600)),
             sw.classify("speech", ["economy", "migration", "climate", "other"]),
             ["small", "usual"],
             judge=sw.Judge("usual", reason=False),

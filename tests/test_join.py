@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from random import Random
 from typing import Any
 
@@ -13,7 +12,15 @@ from hypothesis import strategies as st
 
 import swath as sw
 from tests.conftest import Open
-from tests.join_kit import DATA, STATEMENT, Oracle, abt_buy, names_of
+from tests.join_kit import (
+    SENTIMENT,
+    STATEMENT,
+    Oracle,
+    Sentiments,
+    abt_buy,
+    names_of,
+    reviews,
+)
 from tests.servers import Fault, OpenAIServer, serve
 
 LEXICAL = {"candidates": "lexical"}
@@ -222,46 +229,6 @@ def test_a_symmetric_statement_asks_about_each_pair_once(open_session: Open) -> 
         on = sw.join(statement, pairs_per_call=1, rewrite=False, symmetric=False)
         assert frame.join(frame, on=on).collect().equals(got)
         assert len(oracle.pairs) == 144
-
-
-def reviews(n: int) -> pl.DataFrame:
-    return pl.read_csv(DATA / "reviews_polarity.csv").unique("text", maintain_order=True).head(n)
-
-
-class Sentiments:
-    """Answers by the true labels: labels, statements about pairs, and what the statement compares.
-    `direct`: what it says of a pair, given whether their labels are equal."""
-
-    def __init__(self, table: pl.DataFrame, separable: bool = True, direct: Any = bool) -> None:
-        self.label = dict(table.select("text", "label").rows())
-        self.separable = separable
-        self.direct = direct
-        self.calls = 0
-
-    def __call__(self, prompt: str, body: dict[str, Any]) -> str:
-        self.calls += 1
-        if prompt.startswith("Statement: ") and "[A]" in prompt:
-            return json.dumps(
-                {
-                    "one_property": self.separable,
-                    "question": "What sentiment does the review express?",
-                    "values": ["positive", "negative"],
-                }
-            )
-        if prompt in self.label:
-            return json.dumps({"label": self.label[prompt]})
-        if "Candidates:" in prompt:
-            head, _, rest = prompt.partition("\n\nCandidates:\n")
-            mine = self.label[head.partition("First: ")[2].partition("\nSecond: ")[0]]
-            lines = [line.partition(". ") for line in rest.split("\n")]
-            true = [int(n) for n, _, text in lines if self.direct(self.label[text] == mine)]
-            return json.dumps({"matches": true})
-        a, b = prompt.partition("First: ")[2].split("\nSecond: ")
-        holds = self.direct(self.label[a] == self.label[b])
-        return json.dumps({"label": "yes" if holds else "no"})
-
-
-SENTIMENT = "Both reviews express the same sentiment.\nFirst: {left.text}\nSecond: {right.text}"
 
 
 def test_same_sentiment_takes_a_label_a_row(open_session: Open) -> None:

@@ -6,6 +6,8 @@ import itertools
 from typing import Any
 
 import numpy as np
+import polars as pl
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -13,7 +15,11 @@ from swath.operators import nearest
 from swath.operators.depth import recall
 from swath.operators.matching import ROUNDS
 from swath.operators.partition import components, doubtful, partition
+from swath.operators.predicate import Predicate
+from swath.operators.property import candidate
 from swath.operators.similar import further, rank
+from swath.operators.template import Template
+from swath.operators.wording import Wording
 
 
 def table(rows: int, columns: int, seed: int) -> Any:
@@ -151,3 +157,37 @@ def test_what_is_looked_at_again() -> None:
 
 def test_the_same_counts_give_the_same_recall() -> None:
     assert recall([90, 20, 9, 4], 300) == recall([90, 20, 9, 4], 300)
+
+
+@pytest.mark.parametrize(
+    ("statement", "symmetric"),
+    [
+        ("{left.t} and {right.t} are opposites", True),
+        ("The same topic.\nFirst: {left.t}\nSecond: {right.t}", True),
+        ("{left.t} is a duplicate of {right.t}", True),
+        ("{left.t} answers {right.t}", False),
+        ("{left.t} and {right.t}: the first is newer than the second", False),
+        ("{left.t} and {right.u} are the same", False),
+        ("{left.t} is cited by {right.t}", False),
+    ],
+)
+def test_which_statements_read_both_ways(statement: str, symmetric: bool) -> None:
+    schema = pl.Schema({"t": pl.String(), "u": pl.String()})
+    predicate = Predicate(Template(statement), None, model=None, temperature=None, max_tokens=None)
+    assert Wording.of(predicate, schema, schema).symmetric == symmetric
+
+
+@pytest.mark.parametrize(
+    ("statement", "may"),
+    [
+        ("{left.t} and {right.t} express the same sentiment", True),
+        ("{left.t} and {right.t} are the same real-world product", False),
+        ("{left.t} and {right.t} are about the same company", False),
+        ("{left.t} answers {right.t}", False),
+        ("{left.t} {left.u} shares a topic with {right.t}", False),
+    ],
+)
+def test_which_statements_may_compare_a_property(statement: str, may: bool) -> None:
+    schema = pl.Schema({"t": pl.String(), "u": pl.String()})
+    predicate = Predicate(Template(statement), None, model=None, temperature=None, max_tokens=None)
+    assert candidate(Wording.of(predicate, schema, schema)) == may

@@ -29,7 +29,8 @@ app = typer.Typer(
     help="Judge pairs of answers by a model; `stats` says what verdicts are worth.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    epilog="For example: swath judge stats verdicts.parquet --items items.parquet --by judge",
+    epilog="For example: swath judge pairs.parquet --judge big --out verdicts.parquet, then "
+    "swath judge stats verdicts.parquet --by judge",
 )
 app.command(_RUN, epilog=judge_run.EXAMPLES)(judge_run.run)
 app.command("stats", epilog=judge_stats.EXAMPLES)(judge_stats.stats)

@@ -60,13 +60,12 @@ def label(
     drawn = labelling.draw(made.items, n, seed)
     have = labels.by(who)
     todo = [p for p in labelling.pairs(drawn, who, seed) if p.item_id not in have]
-    for pair in [p for p in todo if p.first == p.second]:
-        labels.add(pair.item_id, who, "tie")  # nothing to see: the answers are the same
-    todo = [p for p in todo if p.first != p.second]
     done = drawn.height - len(todo)
     console.note(f"{drawn.height} pairs, {done} of them labelled. Keys: {KEYS}, then Enter.")
     for i, pair in enumerate(todo, done + 1):
-        key = _ask(pair, f"{i} of {drawn.height}")
+        # In the order drawn, equal answers too: wherever one stops, the labels are a random sample.
+        same = pair.first == pair.second
+        key = "t" if same else _ask(pair, f"{i} of {drawn.height}")
         if key == "q":
             break
         if key != "s":

@@ -47,8 +47,8 @@ def attribution(made: Attribution) -> str:
         (
             row["part"] + (f" ({row['slice']})" if row["slice"] else ""),
             _step(row),
-            _or(row["effect"], lambda v: f"{v:+.3f}"),
-            "–" if row["low"] is None else f"{row['low']:+.3f} to {row['high']:+.3f}",
+            _or(row["effect"], lambda v: f"{v:+.2f}"),
+            "–" if row["low"] is None else f"{row['low']:+.2f} to {row['high']:+.2f}",
             f"{row['n']:,}",
             _or(
                 row["cost_per_row_usd"], lambda v: ("+" if v >= 0 else "-") + dollars(1000 * abs(v))
@@ -56,7 +56,7 @@ def attribution(made: Attribution) -> str:
         )
         for row in made.effects.iter_rows(named=True)
     ]
-    heads = ("effect of", "", "quality", "95% interval", "rows", "$/1,000 rows")
+    heads = ("effect of", "", "quality", "95% interval", "rows", "$/1,000")
     return (
         columns(("prompt", "model", "quality", "$/1,000 rows", "failed"), cells, left=2)
         + "\n\n"

@@ -55,7 +55,8 @@ class Embed(Operator):
         model = sizes.model(request.model)
         most = 64 if model.provider == LOCAL else provider(model.provider).max_texts(model)
         size = max(min(most, model.concurrency * self.together), 1)
-        whole = Message("user", request.messages[0].content * size)
+        # Between two texts stands about what stands there in the body that is sent.
+        whole = Message("user", "\n ".join([request.messages[0].content] * size))
         return [(Request(model=request.model, messages=(whole,), max_tokens=1), 1 / size)]
 
 

@@ -27,6 +27,13 @@ from swath.operators.wording import Wording
 
 SHARED = re.compile(r"\b(same|share|equal|common)\b", re.IGNORECASE)
 """Statements without such a word are not asked about."""
+_IDENTITY = re.compile(
+    r"\bsame (?:[\w'-]+ ){0,2}(?:product|item|article|model|device|thing|entity|object|record|"
+    r"person|people|customer|author|company|organi[sz]ation|place|address|restaurant|event|story|"
+    r"paper|publication|book|film|movie|song)s?\b",
+    re.IGNORECASE,
+)
+"""Nor those about things that are one: of these there are as many as rows."""
 MOST_LABELS = 20
 POOL = 16  # rows of each table that are labelled first
 CHECKED = 12  # pairs that are asked about directly, half of them with equal labels
@@ -90,7 +97,8 @@ class Labels:
 def candidate(wording: Wording) -> bool:
     """Whether the statement may be of that kind, by its words."""
     one_each = len(wording.columns(0)) == len(wording.columns(1)) == 1 and len(wording.slots) == 2
-    return one_each and bool(SHARED.search(" ".join(wording.parts)))
+    said = " ".join(wording.parts)
+    return one_each and bool(SHARED.search(said)) and not _IDENTITY.search(said)
 
 
 def worth_it(n: int, m: int, same: bool) -> bool:

@@ -164,10 +164,9 @@ def reckon(cast: Forecast, sizes: Sizes, texts: Sequence[str], number: float, al
     """Adds the calls that embedding `number` such texts takes."""
     model = sizes.model(alias)
     local = model.provider == LOCAL
-    batch = BLOCK if local else min(provider(model.provider).max_texts(model), BLOCK)
-    full, rest = divmod(round(number), BLOCK)
-    calls = full * -(-BLOCK // batch) + -(-rest // batch)
-    cast.calls[alias] = cast.calls.get(alias, 0.0) + calls
+    # Blocks that are asked for at once leave in calls as large as the provider takes.
+    batch = BLOCK if local else provider(model.provider).max_texts(model)
+    cast.calls[alias] = cast.calls.get(alias, 0.0) + -(-round(number) // batch)
     if local or not texts:
         return  # costs nothing
     size = min(batch, max(round(number), 1))

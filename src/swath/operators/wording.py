@@ -37,7 +37,7 @@ _SAME = re.compile(
     r"\b(same|each other|equal|identical|equivalent|duplicates?|similar|alike)\b", re.IGNORECASE
 )
 _ORDERED = re.compile(
-    r"\b(than|before|after|first|second|former|latter|causes?|answers?|repl(?:y|ies)|contains?|"
+    r"\b(than|before|after|(?:first|second)\b(?!\s*:)|former|latter|causes?|answers?|repl(?:y|ies)|contains?|"
     r"includes?|part of|implies|follows?|precedes?)\b",
     re.IGNORECASE,
 )

@@ -54,7 +54,9 @@ def draw(
             "recovered:Q", title="gap recovered, %", scale=alt.Scale(domain=[0, 130], clamp=True)
         )
         colour = alt.Color("router:N", title="here", scale=alt.Scale(scheme="tableau20"))
-        layers = [alt.Chart(alt.Data(values=lines)).mark_line().encode(x=x, y=y, color=colour)]
+        ours = alt.condition("datum.router == 'default'", alt.value(4), alt.value(1.5))
+        drawn = alt.Chart(alt.Data(values=lines)).mark_line()
+        layers = [drawn.encode(x=x, y=y, color=colour, strokeWidth=ours)]
         if points:
             shape = alt.Shape("router:N", title="RouteLLM, published")
             marks = alt.Chart(alt.Data(values=points)).mark_point(color="#333", size=45)
