@@ -12,8 +12,8 @@ import polars as pl
 import pytest
 
 MODELS = {"tiny": -1.0, "small": 0.0, "large": 1.5, "huge": 2.5}  # ability, in logits
-EASY = "colour garden music friend holiday recipe river summer".split()
-HARD = "integral eigenvalue theorem entropy lattice tensor manifold kernel".split()
+EASY = ["colour", "garden", "music", "friend", "holiday", "recipe", "river", "summer"]
+HARD = ["integral", "eigenvalue", "theorem", "entropy", "lattice", "tensor", "manifold", "kernel"]
 
 
 def prompts(count: int, seed: int = 0) -> tuple[list[str], np.ndarray]:

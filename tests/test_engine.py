@@ -459,3 +459,18 @@ def test_estimates_spend_nothing_and_learn(open_session: Open) -> None:
         assert after.output_tokens == pytest.approx(used.completion_tokens / 30, rel=0.1)
         assert after.input_tokens == pytest.approx(used.prompt_tokens / 30, rel=0.1)
         assert before.cost_usd > 0
+
+
+def test_answers_that_need_repair_do_not_hold_every_slot(open_session: Open) -> None:
+    """Each further try takes a slot of its own, also where all slots are at that point at once."""
+    with serve(OpenAIServer(fixed="no json")) as server:
+        session = open_session(m=(server, {"concurrency": 8}))
+        requests = [ask(f"Row {i}", schema=SCHEMA) for i in range(40)]
+
+        async def go() -> list[Any]:
+            calls = (session.engine.complete(request) for request in requests)
+            return await asyncio.wait_for(asyncio.gather(*calls, return_exceptions=True), 30)
+
+        kinds = {str(getattr(outcome, "kind", outcome)) for outcome in session.call(go())}
+        assert kinds == {"invalid"}
+        assert server.stats.answered == 120  # as it stands, once more, repaired

@@ -237,9 +237,7 @@ def test_a_pickle_is_not_opened(trained: Callable[[str], Learned], tmp_path: Pat
     import hashlib
 
     digest = hashlib.sha256(blob.getvalue()).hexdigest()
-    data = _rewritten(
-        to_bytes(trained("difficulty")), lambda h: h["sha256"].update(level=digest)
-    )
+    data = _rewritten(to_bytes(trained("difficulty")), lambda h: h["sha256"].update(level=digest))
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(out, "w") as new:
         for name in old.namelist():
             new.writestr(name, blob.getvalue() if name == "level.npy" else old.read(name))

@@ -114,7 +114,11 @@ def test_the_default_is_not_written_over(files: Cli) -> None:
         (("train", "--data", "graded.parquet", "--out", "a", "--kind", "xgb"), 1, "There are:"),
         (("train", "--data", "tickets.csv", "--out", "a"), 1, "no column 'prompt'"),
         (("train", "--data", "none.parquet", "--out", "a"), 1, "none.parquet"),
-        (("train", "--data", "graded.parquet", "--out", "no/such/a.router"), 1, "cannot be written"),
+        (
+            ("train", "--data", "graded.parquet", "--out", "no/such/a.router"),
+            1,
+            "cannot be written",
+        ),
         (("train", "--from-compare", "nothing", "--out", "a"), 1, "no comparison 'nothing'"),
         (("predict", "default", "--prompts", "tickets.csv"), 1, "no column 'prompt'"),
         (("predict", "no.router", "--prompts", "p.parquet"), 1, "swath router train"),

@@ -16,9 +16,7 @@ from swath.routing.router import percentiles
 
 WHO = {"weak": "w", "strong": "s"}
 scores_of = st.lists(st.integers(-20, 20), min_size=1, max_size=60)
-quality_of = st.lists(
-    st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=1, max_size=6
-)
+quality_of = st.lists(st.lists(st.integers(0, 10), min_size=3, max_size=3), min_size=1, max_size=6)
 
 
 @given(quality_of, st.floats(0, 3), st.permutations([0, 1, 2]))
@@ -82,9 +80,7 @@ def test_share_is_monotone_and_near(values: list[int], one: float, other: float)
 @given(scores_of, st.floats(0, 100), st.floats(0, 100))
 def test_budget_is_monotone_and_kept(values: list[int], one: float, other: float) -> None:
     scores, n = np.array(values, float), len(values)
-    made = [
-        for_budget(scores, n + b, (1.0, 3.0), **WHO) for b in sorted((one, other))
-    ]
+    made = [for_budget(scores, n + b, (1.0, 3.0), **WHO) for b in sorted((one, other))]
     assert made[0].threshold >= made[1].threshold
     for budget, found in zip(sorted((one, other)), made, strict=True):
         assert found.reached["cost"] <= n + budget + 1e-6
@@ -143,6 +139,8 @@ def test_quality_is_monotone(seed: int, one: float, other: float) -> None:
     data = traffic(np.random.default_rng(seed), 150)
     low, high = (for_quality(*data, t) for t in sorted((one, other)))
     assert low.threshold >= high.threshold and low.share <= high.share
+    loose, tight = (for_quality(*data, one, confidence=c) for c in (0.7, 0.95))
+    assert loose.threshold >= tight.threshold
 
 
 def test_calibration_refuses_what_it_cannot_use() -> None:

@@ -17,7 +17,9 @@ from swath.routing.train import load
 from tests.router_kit import study_data
 
 grades = st.lists(
-    st.tuples(st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(-99, 99)),
+    st.tuples(
+        st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(-99, 99)
+    ),
     min_size=3,
     max_size=60,
 )

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from swath.catalog.model import Price
+from swath.catalog.routed import route_of
 from swath.errors import ConfigError, listing
 from swath.providers import LOCAL, NAMES, provider
 
@@ -53,6 +54,23 @@ class ModelConfig(msgspec.Struct, frozen=True, kw_only=True):
         return {name: value for name, value in values.items() if value is not None}
 
 
+class RouterConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The `[router]` table: what `auto` means. `artifact` is a file that `swath router train` wrote
+    (relative to swath.toml) or `default`; `weak` and `strong` are aliases, `models` gives an alias
+    to each of the artifact's own names of models. `share` of calls go to the strong model where the
+    router was not calibrated. `explore` is the share of calls that go to another model, `shadow`
+    that of calls that are also put to another, for at most `shadow_budget` dollars a session."""
+
+    artifact: str = "default"
+    weak: str | None = None
+    strong: str | None = None
+    models: dict[str, str] = {}
+    share: float = 0.5
+    explore: float = 0.0
+    shadow: float = 0.0
+    shadow_budget: float = 1.0
+
+
 class Config(msgspec.Struct, frozen=True, kw_only=True):
     """A whole config. `path` is the file it came from, `base` the folder that paths start at."""
 
@@ -61,6 +79,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     store: str
     check_keys: bool
     base: Path
+    router: RouterConfig = RouterConfig()
     path: Path | None = None
     env: Mapping[str, str] = {}
 
@@ -68,7 +87,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config(path={self.path}, models={list(self.models)})"
 
 
-_TOP = ("default_model", "store", "check_keys", "models")
+_TOP = ("default_model", "store", "check_keys", "models", "router")
 _POSITIVE = ("rpm", "tpm", "input_tpm", "output_tpm", "concurrency", "timeout", "deadline")
 
 
@@ -125,7 +144,8 @@ def _build(table: dict[str, Any], base: Path, path: Path | None) -> Config:
     for key, kind in (("default_model", str), ("store", str), ("check_keys", bool)):
         if key in table and not isinstance(table[key], kind):
             raise ConfigError(f"{where}: {key} must be a {kind.__name__}.", hint="See docs.")
-    if default.partition(":")[0] not in models and default != LOCAL and "/" not in default:
+    known = default.partition(":")[0] in models or default == LOCAL or "/" in default
+    if not known and route_of(default) is None:
         raise ConfigError(
             f"{where}: default_model '{default}' is no model.",
             hint=listing([*models, LOCAL], default),
@@ -137,6 +157,7 @@ def _build(table: dict[str, Any], base: Path, path: Path | None) -> Config:
         check_keys=table.get("check_keys", True)
         and os.environ.get("SWATH_CHECK_KEYS", "1") not in ("0", "false", "no"),
         base=base,
+        router=_router(table.get("router", {}), models, where),
         path=path,
         env=_environment(base),
     )
@@ -193,6 +214,40 @@ def _model(alias: str, section: Any, where: str) -> ModelConfig:
                 hint="Leave it out where it is not known.",
             )
     return model
+
+
+def _router(section: Any, models: Mapping[str, ModelConfig], where: str) -> RouterConfig:
+    if not isinstance(section, Mapping):
+        raise ConfigError(f"{where}: router must be a table.", hint="Write [router].")
+    known = RouterConfig.__struct_fields__
+    if unknown := [key for key in section if key not in known]:
+        raise ConfigError(
+            f"{where}: router has an unknown key '{unknown[0]}'.", hint=listing(known, unknown[0])
+        )
+    try:
+        router = msgspec.convert(section, RouterConfig)
+    except msgspec.ValidationError as error:
+        what = str(error).replace("`$.", "`router.").replace("`", "'")
+        raise ConfigError(f"{where}: {what}.", hint="See docs/serve.md.") from None
+    for key in ("share", "explore", "shadow"):
+        if not 0 <= getattr(router, key) <= 1:
+            raise ConfigError(
+                f"{where}: router.{key} is a share.", hint="Give a number from 0 to 1."
+            )
+    if router.shadow_budget < 0:
+        raise ConfigError(f"{where}: router.shadow_budget is below 0.", hint="Give dollars.")
+    named = [router.weak, router.strong, *router.models.values()]
+    for alias in (name for name in named if name is not None):
+        if alias.partition(":")[0] not in models and "/" not in alias and alias != LOCAL:
+            raise ConfigError(
+                f"{where}: router names '{alias}', which is no model.",
+                hint=listing(models, alias),
+            )
+    if router.weak is not None and router.weak == router.strong:
+        raise ConfigError(
+            f"{where}: router.weak and router.strong are the same model.", hint="Name two."
+        )
+    return router
 
 
 _LOCAL_OPTIONS = frozenset({"slots", "threads", "context", "gpu_layers"})

@@ -55,7 +55,8 @@ class Session:
         self.closed = False
         if check and self.config.check_keys:
             self.models.require_key(self.models.default)
-        self.engine = Engine(self.models, open_store(self.config.store, self.config.base))
+        store = open_store(self.config.store, self.config.base)
+        self.engine = Engine(self.models, store, self.config.router)
         if check and self.config.check_keys:
             try:
                 self._check_keys()

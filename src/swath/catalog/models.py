@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
 
 from swath.catalog.model import Model, Price, Secret
-from swath.config import Config, ModelConfig
+from swath.catalog.routed import ROUTED, Route, route_of
+from swath.config import Config, ModelConfig, RouterConfig
 from swath.errors import ConfigError, KeyMissing, UnknownModel, listing
 from swath.providers import LOCAL, NAMES, provider
 
@@ -19,8 +21,9 @@ LOCAL_DEADLINE = 1800.0  # seconds: nothing is gained by giving up on this machi
 
 
 class Models(Mapping[str, Model]):
-    """Models by name. A name is an alias of the config, `alias:profile`, `local`, or
-    `provider/model-id` for a model that the config does not list."""
+    """Models by name. A name is an alias of the config, `alias:profile`, `local`,
+    `provider/model-id` for a model that the config does not list, or one that leaves the choice to
+    a router (`auto`, see routed.py): its model is asked nothing itself."""
 
     def __init__(self, config: Config) -> None:
         self._config = config
@@ -65,8 +68,35 @@ class Models(Mapping[str, Model]):
             return ModelConfig(provider=which, model=model_id)
         raise UnknownModel(
             f"There is no model '{name}'.",
-            hint=f"{listing(self, name)} Or name one directly: provider/model-id.",
+            hint=f"{listing(self, name)} Or name one directly: provider/model-id; or auto.",
         )
+
+    @property
+    def router(self) -> RouterConfig:
+        """What such names mean in this config."""
+        return self._config.router
+
+    @property
+    def base(self) -> Path:
+        """The folder that the config's paths start at."""
+        return self._config.base
+
+    @property
+    def configured_names(self) -> tuple[str, ...]:
+        """The aliases that the config itself lists."""
+        return tuple(self._config.models)
+
+    def use_router(self, artifact: str) -> None:
+        """Let `auto` mean the router in this file, or `default`, from now on."""
+        where = artifact if artifact == "default" else str(Path(artifact).resolve())
+        router = msgspec.structs.replace(self._config.router, artifact=where)
+        self._config = msgspec.structs.replace(self._config, router=router)
+
+    def route(self, name: str) -> Route | None:
+        """What a name that leaves the choice open asks for; None for any other."""
+        if name.partition(":")[0] in self._config.models:
+            return None
+        return route_of(name)
 
     def key(self, section: ModelConfig) -> tuple[str, Secret]:
         """(variable, key); the key is empty where the variable is not set."""
@@ -78,6 +108,8 @@ class Models(Mapping[str, Model]):
 
     def require_key(self, name: str) -> None:
         """Raises KeyMissing where the model needs a key that is not set."""
+        if self.route(name) is not None:
+            return  # those of the models it may choose are looked at when it does
         section = self.configured(name)
         variable, key = self.key(section)
         needed = section.base_url is None or section.api_key_env is not None
@@ -89,6 +121,8 @@ class Models(Mapping[str, Model]):
             )
 
     def _resolve(self, name: str) -> Model:
+        if self.route(name) is not None:
+            return self._open(name)
         section = self.configured(name)
         local = section.provider == LOCAL
         where = self._local(section) if local else self._remote(name, section)
@@ -108,6 +142,23 @@ class Models(Mapping[str, Model]):
 
         window = section.context_window or context_window(model)
         return msgspec.structs.replace(model, context_window=window)
+
+    def _open(self, name: str) -> Model:
+        """The model of a name that leaves the choice open: as wide as its models together, and
+        with the window of the smallest."""
+        router = self._config.router
+        named = [n for n in (router.weak, router.strong, *router.models.values()) if n]
+        aliases = dict.fromkeys(named or self._config.models)
+        found = [self[alias] for alias in aliases if alias in self]
+        windows = [model.context_window for model in found if model.context_window]
+        return Model(
+            alias=name,
+            provider=ROUTED,
+            id=name,
+            base_url="",
+            concurrency=sum(model.concurrency for model in found) or 1,
+            context_window=min(windows, default=None),
+        )
 
     @staticmethod
     def _local(section: ModelConfig) -> dict[str, Any]:

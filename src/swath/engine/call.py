@@ -6,6 +6,8 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
+import msgspec
+
 from swath.catalog.model import Model
 from swath.engine.backend import Parcel
 from swath.engine.limiter import Grant
@@ -15,6 +17,18 @@ from swath.providers.base import RateLimits
 
 Check = Callable[[str], Any]
 """Text of an answer in, its value out; raises `validate.Invalid` with the reason."""
+
+
+class Routed(msgspec.Struct, kw_only=True):
+    """How a router chose the model of a call, for the ledger. `why` is the decision's, or "unsure"
+    or "failed" where a cascade went up, or "shadow". `sure` is how sure the weak model was,
+    `strong_usd` what the same tokens would have cost at the strong one (0: nothing was asked)."""
+
+    name: str
+    why: str
+    scores: str = ""
+    sure: float | None = None
+    strong_usd: float = 0.0
 
 
 class Call:
@@ -40,6 +54,7 @@ class Call:
         "parcel",
         "provider_time",
         "request",
+        "route",
         "run",
         "started",
         "tries",
@@ -76,6 +91,7 @@ class Call:
         self.emitted = False  # a chunk has reached the caller: too late to start over
         self.grants: list[Grant] = []  # slots held until the answer is stored
         self.notes: list[str] = []
+        self.route: Routed | None = None  # where a router chose the model
         self.parcel: Parcel | None = None  # of the try under way
         self.limits: RateLimits | None = None  # what its reply said
         self.tries = 0

@@ -1,6 +1,10 @@
 """The engine: every call of Swath goes through `complete`, `stream` or `embed`.
 
-    ledger ─▶ cache ─▶ fallback ─▶ context ─▶ validate ─▶ retry ─▶ limit ─▶ budget ─▶ provider
+    ledger ─▶ route ─▶ cache ─▶ fallback ─▶ context ─▶ validate ─▶ retry ─▶ limit ─▶ budget ─▶ provider
+
+A name such as `auto` becomes a real model at `route`, before the content hash is taken: what is
+stored, waited for and resumed is a question to a real model, and a decision never depends on what
+went before. Requests with a real model pass it by.
 
 A stage is a function around the next one. A stream makes the same journey: the provider's chunks
 are handed out on the way, and the whole completion comes back through the stages as any other.
@@ -17,16 +21,19 @@ from typing import Any
 import msgspec
 
 from swath.catalog.model import Model
+from swath.catalog.routed import ROUTED
+from swath.config import RouterConfig
 from swath.engine.backend import Backend, HttpBackend, LocalBackend
 from swath.engine.budget import Budgeting
 from swath.engine.cache import Caching, accept
-from swath.engine.call import Call, Check, Next, Stage
+from swath.engine.call import Call, Check, Next, Routed, Stage
 from swath.engine.context import ContextCheck
 from swath.engine.embedding import Embedding
 from swath.engine.fallback import falling_back
 from swath.engine.ledger import Ledger
 from swath.engine.limit import Limiting
 from swath.engine.retry import Retrying
+from swath.engine.route import Routing
 from swath.engine.run import Run
 from swath.engine.tokens import TokenEstimates
 from swath.engine.validate import Validating
@@ -61,7 +68,9 @@ class Estimate(msgspec.Struct, frozen=True):
 class Engine:
     """Used on one event loop. `models` gives a `Model` by alias and raises UnknownModel."""
 
-    def __init__(self, models: Mapping[str, Model], store: Store) -> None:
+    def __init__(
+        self, models: Mapping[str, Model], store: Store, router: RouterConfig | None = None
+    ) -> None:
         self.models = models
         self.store = store
         self.transport = Transport()
@@ -81,7 +90,8 @@ class Engine:
             self.limits,
             Budgeting(self.estimates),
         )
-        self._journey = _onion(ask, ledger, Caching(store), falling_back)
+        self.routing = Routing(self, router or RouterConfig(), self._place)
+        self._journey = _onion(ask, ledger, self.routing, Caching(store), falling_back)
         # Texts have keys of their own, so batches of them pass the store by.
         self._embedding = Embedding(store, self.hash, self._send)
         self._embed_journey = _onion(ask, ledger)
@@ -98,16 +108,19 @@ class Engine:
         fallback: Sequence[str] = (),
         known_miss: bool = False,
         fresh: bool = False,
+        route: Routed | None = None,
     ) -> Completion:
         """The answer to `request`, from the store or the model.
 
         `check` reads the text into a value (`Completion.parsed`) or raises Invalid; without one,
         the request's schema or choices are the check. `label` names the operator in the ledger and
         keys what is learned of its output. `fallback` aliases come before those of the config.
-        `known_miss` spares the look into the store, `fresh` ignores what it has. Raises
-        ProviderError where this call failed, BudgetReached, StoreError.
+        `known_miss` spares the look into the store, `fresh` ignores what it has. `route` says for
+        the ledger which decision the call follows from. Raises ProviderError where this call
+        failed, BudgetReached, StoreError.
         """
         call = self._call(request, run, check, label, fallback, known_miss, fresh)
+        call.route = route
         reply = await self._journey(call)
         assert isinstance(reply, Completion)
         return reply
@@ -152,20 +165,24 @@ class Engine:
         self, requests: Sequence[Request], checks: Sequence[Check | None] | None = None
     ) -> list[Completion | None]:
         """What the store holds, in the order asked; None where it holds nothing usable. Without
-        `checks` the stored text comes unparsed."""
-        keys = [self.hash(request) for request in requests]
-        found = self.store.get_many(keys)
+        `checks` the stored text comes unparsed. Where a router chooses the model, it does so for
+        all of them together; where that takes a question first, nothing is found."""
+        placed = self.routing.at_once(requests)
+        keys = [None if request is None else self.hash(request) for request in placed]
+        found = self.store.get_many([key for key in keys if key is not None])
         replies: list[Completion | None] = []
         for i, key in enumerate(keys):
-            reply = found.get(key)
+            reply, asked = None if key is None else found.get(key), placed[i]
             if reply is not None and checks is not None:
-                call = Call(requests[i], _NOBODY, _NO_RUN, key=key, check=checks[i])
+                assert key is not None and asked is not None
+                call = Call(asked, _NOBODY, _NO_RUN, key=key, check=checks[i])
                 reply = accept(reply, call)
             replies.append(reply if isinstance(reply, Completion) else None)
         return replies
 
     def estimate(self, request: Request, label: str = "") -> Estimate:
         """Tokens, dollars and seconds of a call, from what this operator has been using."""
+        request = self.routed(request)
         model = self.models[request.model]
         settled = _settled(request, model)
         assert isinstance(settled, Request)
@@ -185,6 +202,11 @@ class Engine:
         key = content_hash(settled, model.identity)
         return Estimate(tokens_in, tokens_out, cost, seconds, key in self.store.get_many([key]))
 
+    def routed(self, request: Request) -> Request:
+        """`request` to the model that it goes to, as far as can be told without asking."""
+        open_ = self.models[request.model].provider == ROUTED
+        return self.routing.expected(request) if open_ else request
+
     def begin(self, run: Run) -> None:
         self.store.log_run(_run_row(run, "running"))
 
@@ -193,6 +215,7 @@ class Engine:
         self.store.log_run(_run_row(run, status))
 
     async def close(self) -> None:
+        await self.routing.close()
         for backend in self._backends.values():
             await backend.close()
         self.store.close()
@@ -210,18 +233,29 @@ class Engine:
         fresh: bool,
     ) -> Call:
         model = self.models[request.model]
-        settled = _settled(request, model)
-        return Call(
-            settled,
+        call = Call(
+            request,
             model,
             run or Run(label),
-            key=content_hash(settled, model.identity),
+            key=b"",
             check=check,
             label=label,
-            fallbacks=self._chain(model, fallback) if fallback or model.fallback else (),
             known_miss=known_miss,
             fresh=fresh,
         )
+        if model.provider == ROUTED:  # placed once its model is known
+            call.fallbacks = self._chain(model, fallback)
+        else:
+            self._place(call, request, fallback)
+        return call
+
+    def _place(self, call: Call, request: AnyRequest, fallback: Sequence[str]) -> None:
+        """Makes `call` one for `request`, and `fallback` the aliases that step in first."""
+        model = self.models[request.model]
+        call.wanted = call.model = model
+        call.asked = call.request = _settled(request, model)
+        call.key = content_hash(call.asked, model.identity)
+        call.fallbacks = self._chain(model, fallback) if fallback or model.fallback else ()
 
     def _chain(self, model: Model, fallback: Sequence[str]) -> tuple[Model, ...]:
         """The models to step in, in order, each once: the call's own, then those of the config."""
@@ -257,6 +291,7 @@ class Engine:
             if not call.emitted:
                 call.emitted = True
                 call.ttft = time.perf_counter() - asked
+                chunk = msgspec.structs.replace(chunk, model=model.alias)
             assert call.on_chunk is not None
             call.on_chunk(chunk)
 

@@ -58,6 +58,7 @@ class Ledger:
         call: Call, status: str, error: str, cached: bool, model_id: str, share: float
     ) -> CallRow:
         total = time.perf_counter() - call.started
+        route = call.route
         return CallRow(
             run=call.run.id,
             at=time.time() - total,
@@ -81,6 +82,10 @@ class Ledger:
             ttft_ms=call.ttft * 1e3,
             hash=call.key.hex(),
             window_share=share,
+            route=route.name if route else "",
+            route_why=route.why if route else "",
+            route_scores=route.scores if route else "",
+            strong_usd=route.strong_usd if route else 0.0,
         )
 
 

@@ -56,6 +56,7 @@ class Validating:
                 text = grounded(reply.text, asked)
                 value = check(text)
             except Invalid as invalid:
+                call.release()  # another try takes a slot of its own
                 if reply.finish == "length":
                     raise _truncated(call, asked) from None
                 if call.emitted or repaired:

@@ -100,7 +100,7 @@ class Asker:
 
         async def one(request: Request, stored: Completion | None) -> Completion | Failed:
             if stored is not None:
-                run.count(request.model, cached=1)
+                run.count(engine.routed(request).model, cached=1)
                 return stored
             try:
                 return await self._journey(request, check, fallback, known_miss=True)

@@ -29,7 +29,8 @@ async def measure(
 ) -> dict[str, ModelLoad]:
     """Sums over `todo`: questions, and how many of each. On the engine's loop."""
     by_model: dict[str, list[tuple[Request, float]]] = {}
-    for request, count in todo:
+    for asked_for, count in todo:
+        request = engine.routed(asked_for)
         by_model.setdefault(request.model, []).append((request, count))
     loads: dict[str, ModelLoad] = {}
     for alias, asked in by_model.items():

@@ -112,7 +112,8 @@ class Stage:
                 continue
             for row in rows:
                 values[row] = value
-            stored[request.model] = stored.get(request.model, 0) + 1
+            model = self.engine.routed(request).model
+            stored[model] = stored.get(model, 0) + 1
             self.execution.trace(batch.ids, rows, found)
         for model, count in stored.items():
             self.execution.run.count(model, cached=count)

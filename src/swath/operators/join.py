@@ -13,7 +13,7 @@ from swath.operators.predicate import Predicate
 from swath.operators.template import Template
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class On:
     """What two tables are joined on: see `join` and `same`. Give it to `frame.join(on=…)`."""
 
@@ -40,7 +40,10 @@ class On:
         if self.by is not None:
             return f"same {self.by[0].describe()}"
         assert self.predicate is not None
-        return self.predicate.describe().removeprefix("predicate")
+        return self.predicate.describe().removeprefix("predicate").strip("()")
+
+    def __repr__(self) -> str:
+        return f"<on {self}>"
 
     def __bool__(self) -> bool:
         raise InputError(

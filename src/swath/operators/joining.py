@@ -254,7 +254,7 @@ def _found(
             matches.append([])
             continue
         rights = [r for j in partners.get(place, ()) for r in rows_of.get(j, ())]
-        matches.append(sorted(rights))
+        matches.append(sorted(set(rights)))
         for error in errors.get(place, ()):
             judge.ask.failed(row, error)
         if place in errors or judge.stopped:

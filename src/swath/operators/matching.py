@@ -6,6 +6,7 @@ until what is left can hold few true pairs (`depth.py`)
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -92,7 +93,9 @@ async def find(
         return
     rounds = settings.rounds(judge.size if judge.cascade is None else 2)
     vectors = await vectors_for(ask, left, right, _kind(settings), settings.embed_model)
-    ranked = rank(left, right, rounds[-1], vectors=vectors, lexical=settings.lexical, same=same)
+    ranked = await asyncio.to_thread(
+        rank, left, right, rounds[-1], vectors=vectors, lexical=settings.lexical, same=same
+    )
     told: dict[Pair, bool] = {}
     if not isinstance(settings.candidates, int):
         far = further(ranked, n, m, min(max((n + m) // 16, FAR_LEAST), FAR_MOST), same)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float32]
     Ints = npt.NDArray[np.int64]
 
-CELLS = 1 << 23  # similarities held at once: 32 MB of them
+CELLS = 1 << 22  # similarities held at once: 16 MB of them
 
 
 def need_numpy(feature: str) -> Any:

@@ -176,7 +176,8 @@ async def _agreement(judge: Judge, found: Property) -> tuple[int, int]:
     labels = [None if r is None or isinstance(r, Failed) else operator.value(r) for r in replies]
     left = {i: label for i, label in zip(sides[0], labels, strict=False) if label}
     right = {j: label for j, label in zip(sides[1], labels[len(sides[0]) :], strict=True) if label}
-    both = [(i, j) for i in left for j in right if judge.left[i] != judge.right[j]]
+    itself = judge.left == judge.right
+    both = [(i, j) for i in left for j in right if (i < j if itself else True)]
     draw.shuffle(both)
     equal = [(i, j) for i, j in both if left[i] == right[j]]
     other = [(i, j) for i, j in both if left[i] != right[j]]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 import polars as pl
@@ -76,7 +77,7 @@ class Search(TableOperator):
         wanted = self.k * WIDER if self.rerank else self.k
         best: list[tuple[str, float]] = []
         if known:
-            places, scores = nearest(query, matrix, wanted)
+            places, scores = await asyncio.to_thread(nearest, query, matrix, wanted)
             best = [
                 (texts[known[at]], score)
                 for at, score in zip(places[0].tolist(), scores[0].tolist(), strict=True)

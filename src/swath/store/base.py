@@ -20,6 +20,11 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     token (of a stream) or byte. `wanted` is the model asked first where another answered.
     `window_share` is how much of the model's context window prompt and completion took (0 where
     the window is not known).
+
+    Where a router chose the model, `route` is the name that was asked for (`auto`, …), `route_why`
+    how it came about, `route_scores` what the router said, as JSON (its score, and the quality it
+    predicts by alias), and `strong_usd` what the same tokens would have cost at the strong model:
+    `strong_usd - cost_usd` is what was saved. Both are 0 for stored answers.
     """
 
     run: str
@@ -44,6 +49,10 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: float
     hash: str
     window_share: float = 0.0
+    route: str = ""
+    route_why: str = ""
+    route_scores: str = ""
+    strong_usd: float = 0.0
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,0 +1,109 @@
+"""The names that stand for a choice of model: `auto`, `auto:quality=0.9`, `router-mf-0.116`.
+
+    auto                  the threshold that the router was calibrated for, else `share` of the config
+    auto:share=0.3        the strong model for this share of prompts like those it was trained on
+    auto:threshold=0.4    the strong model where the router's score is at least this
+    auto:quality=0.9      the cheapest model whose predicted quality is at least this much of the best
+    auto:max_price=2      the best of those that cost at most so many dollars per million tokens,
+                          three of input to one of output
+    auto:cascade=0.8      the weak model first; its answer stands where the probability that it gives
+                          its own words is at least this (their geometric mean), else the strong one.
+                          Beside `share` or `threshold` only prompts that would go to the weak model
+    router-KIND-T         RouteLLM's form of auto:threshold=T, for a router of that kind
+
+An alias of the config that is spelled like one of these goes before it.
+"""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from swath.catalog.model import Model
+from swath.errors import UnknownModel, listing
+
+ROUTED = "router"
+"""The provider of such a name's model: it is asked nothing itself."""
+
+SHARES = ("share", "quality", "cascade")
+OPTIONS = (*SHARES, "threshold", "max_price")
+RULES = ("share", "threshold", "quality", "max_price")
+KINDS = {
+    "mf": "factorization",
+    "sw": "similarity",
+    "sw_ranking": "similarity",
+    "causal_llm": "causal",
+}
+"""RouteLLM's names of its routers, where ours differ."""
+
+_ROUTELLM = re.compile(r"router-(?P<kind>[a-z_]+)-(?P<threshold>-?[0-9.]+(?:e-?[0-9]+)?)")
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True):
+    """What a name asks for. At most one of `RULES` is set; `kind` is the router's, "" any."""
+
+    name: str
+    kind: str = ""
+    share: float | None = None
+    threshold: float | None = None
+    quality: float | None = None
+    max_price: float | None = None
+    cascade: float | None = None
+
+    @property
+    def ruled(self) -> bool:
+        """Whether the name says how to choose."""
+        return any(getattr(self, rule) is not None for rule in RULES)
+
+
+def route_of(name: str) -> Route | None:
+    """What `name` asks for; None where it is no such name. Raises UnknownModel where it is one with
+    an option that does not exist or has no sense."""
+    if found := _ROUTELLM.fullmatch(name):
+        kind = found["kind"]
+        return Route(
+            name=name, kind=KINDS.get(kind, kind), threshold=_number(name, found["threshold"])
+        )
+    head, colon, rest = name.partition(":")
+    if head != "auto":
+        return None
+    given: dict[str, float] = {}
+    for part in rest.split(",") if colon else ():
+        key, _, value = part.partition("=")
+        key = key.strip()
+        if key not in OPTIONS or key in given:
+            raise UnknownModel(
+                f"The model '{name}' has an unknown or repeated option '{key}'.",
+                hint=f"{listing(OPTIONS, key)} For example auto:quality=0.9.",
+            )
+        given[key] = _number(name, value)
+    for key, number in given.items():
+        if (key in SHARES and not 0 <= number <= 1) or (key == "max_price" and number < 0):
+            raise UnknownModel(
+                f"The model '{name}': {key}={number:g} is out of range.",
+                hint="Dollars from 0 on." if key == "max_price" else "Give a share from 0 to 1.",
+            )
+    rules = [key for key in given if key in RULES]
+    if len(rules) > 1 or ("cascade" in given and {"quality", "max_price"} & set(rules)):
+        raise UnknownModel(
+            f"The model '{name}' gives two rules.",
+            hint="Give one of share, threshold, quality and max_price; cascade goes with the first "
+            "two.",
+        )
+    return Route(name=name, **given)
+
+
+def blended(model: Model) -> float | None:
+    """Dollars per million tokens, three of input to one of output; None where it is not known."""
+    price = model.price
+    return None if price is None else (3 * price.input + price.output) / 4
+
+
+def _number(name: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise UnknownModel(
+            f"The model '{name}': '{text}' is no number.", hint="For example auto:quality=0.9."
+        ) from None

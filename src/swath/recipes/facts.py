@@ -1,0 +1,96 @@
+"""What a text tells of the world: names, relations, events, words of others, terms, sources."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, Field
+
+from swath.operators.quote import Quote
+from swath.recipes.argument import MOST
+from swath.recipes.recipe import Row
+
+
+class Entity(BaseModel):
+    name: str = Field(description="the name as the text has it")
+    kind: Literal["person", "organisation", "place", "law", "product", "event"]
+
+
+class Relation(BaseModel):
+    subject: str = Field(description="who or what: a name of the text")
+    relation: str = Field(description="a verb in two or three words, such as 'works for'")
+    object: str = Field(description="whom or what: another name of the text")
+    quote: Quote = Field(description="the sentence that says so")
+
+
+class Said(BaseModel):
+    speaker: str = Field(description="who said it: a name or role of the text, not the author")
+    form: Literal["direct", "reported"] = Field(
+        description="direct: in quotation marks; reported: in the author's words"
+    )
+    quote: Quote = Field(description="the sentence with what was said")
+
+
+class Event(BaseModel):
+    event: str = Field(description="what happened, in at most ten words")
+    when: str = Field(description="the time as the text says it, such as 'in May 2004'")
+    day: date | None = Field(
+        default=None, description="the date, only where the text gives day, month and year"
+    )
+    quote: Quote = Field(description="the sentence that tells of it")
+
+
+class Term(BaseModel):
+    term: str = Field(description="the word or abbreviation, as the text has it")
+    meaning: str = Field(description="what it means in this text, in one short sentence")
+    quote: Quote = Field(description="the sentence in which it stands")
+
+
+class Citation(BaseModel):
+    cited: str = Field(description="its name, as the text has it")
+    kind: Literal["person", "document", "law", "institution"]
+    quote: Quote = Field(description="the sentence that refers to it")
+
+
+entities = Row(
+    name="entities",
+    about="Names of people, organisations, places, laws, products and events.",
+    instructions="List the proper names in the text, each once. Leave out titles such as Mr.",
+    schema=Annotated[list[Entity], Field(max_length=12)],
+)
+relations = Row(
+    name="relations",
+    about="Who stands in what relation to whom: subject, relation, object, sentence.",
+    instructions="List what the text says of how people, bodies, places and things are related.",
+    schema=Annotated[list[Relation], MOST],
+)
+quotes_with_speakers = Row(
+    name="quotes_with_speakers",
+    about="Words of others in the text, and who said them.",
+    instructions=(
+        "List what people or bodies other than the author say in the text. An empty list where "
+        "only the author speaks."
+    ),
+    schema=Annotated[list[Said], MOST],
+)
+timeline = Row(
+    name="timeline",
+    about="Events with their times, and dates where the text gives them.",
+    instructions="List the events of which the text says when they happened.",
+    schema=Annotated[list[Event], MOST],
+)
+terms = Row(
+    name="terms",
+    about="Technical terms and abbreviations, with what they mean.",
+    instructions="List the technical terms and abbreviations that a newcomer would not know.",
+    schema=Annotated[list[Term], MOST],
+)
+citations = Row(
+    name="citations",
+    about="People, documents, laws and institutions that a text refers to.",
+    instructions=(
+        "List what the text refers to: people it names, reports, laws and institutions, each once."
+    ),
+    schema=Annotated[list[Citation], MOST],
+)
