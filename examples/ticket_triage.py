@@ -35,8 +35,8 @@ SOLUTIONS = sw.frame(
 
 
 class Case(BaseModel):
-    problem: str = Field(description="what went wrong, in a few words")
-    wants: str = Field(description="what the customer wants to happen")
+    problem: str = Field(description="the problem named, such as: card lost abroad")
+    wants: str = Field(description="the help asked for, such as: a new card")
 
 
 rows = int(sys.argv[1]) if len(sys.argv) > 1 else 24

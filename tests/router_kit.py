@@ -52,7 +52,7 @@ def graded(count: int = 240, seed: int = 0, models: Sequence[str] = tuple(MODELS
 
 
 def encode(texts: Sequence[str]) -> np.ndarray:
-    """A random vector for each word, the mean for a text: like words, like vectors. Shape (n, 16)."""
+    """A random vector for each word, the mean for a text: like words, like vectors. (n, 16)."""
     made = np.zeros((len(texts), 16))
     for row, text in enumerate(texts):
         for word in text.lower().split():

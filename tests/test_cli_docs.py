@@ -50,6 +50,11 @@ COMMANDS = (
     "prompts try",
     "prompts compare",
     "prompts suggest",
+    "router train",
+    "router predict",
+    "router calibrate",
+    "router eval",
+    "router kinds",
 )
 HEAD = """\
 # The command line

@@ -18,8 +18,8 @@ from swath.routing.evaluate import evaluate
 from swath.routing.graded import Graded
 from swath.routing.kinds import KINDS
 from swath.routing.router import Learned
-from swath.routing.train import load as find
-from swath.routing.train import train
+from swath.routing.training import load as find
+from swath.routing.training import train
 from tests.router_kit import encode, graded, prompts
 
 LEARNS = ["similarity", "factorization", "neighbours", "boosted", "difficulty", "ensemble"]
@@ -45,9 +45,13 @@ def test_quality_has_a_column_a_model_and_lies_between_0_and_1(
     texts = prompts(30, seed=9)[0]
     quality, score = router.predict(texts), router.score(texts)
     assert router.models == ("huge", "large", "small", "tiny")
-    assert quality.shape == (30, 4) and score.shape == (30,)
-    assert np.isfinite(score).all() and (quality >= 0).all() and (quality <= 1).all()
-    assert router.predict([]).shape == (0, 4) and router.score([]).shape == (0,)
+    assert quality.shape == (30, 4)
+    assert score.shape == (30,)
+    assert np.isfinite(score).all()
+    assert (quality >= 0).all()
+    assert (quality <= 1).all()
+    assert router.predict([]).shape == (0, 4)
+    assert router.score([]).shape == (0,)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -221,10 +225,10 @@ def test_a_header_that_was_edited_is_refused(
     trained: Callable[[str], Learned], tmp_path: Path
 ) -> None:
     out = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(to_bytes(trained("words")))) as old:
-        with zipfile.ZipFile(out, "w") as new:
-            for name in old.namelist():
-                new.writestr(name, old.read(name).replace(b'"huge"', b'"hugo"'))
+    data = io.BytesIO(to_bytes(trained("words")))
+    with zipfile.ZipFile(data) as old, zipfile.ZipFile(out, "w") as new:
+        for name in old.namelist():
+            new.writestr(name, old.read(name).replace(b'"huge"', b'"hugo"'))
     (tmp_path / "x.router").write_bytes(out.getvalue())
     with pytest.raises(ArtifactError, match="changed after it was written"):
         load(tmp_path / "x.router")
@@ -278,7 +282,7 @@ def test_bad_tables_are_refused() -> None:
         train(table.with_columns(pl.col("quality").cast(pl.String)))
     with pytest.raises(InputError, match="fewer than two prompts"):
         train(table.filter(pl.col("prompt") == table["prompt"][0]))
-    with pytest.raises(InputError, match="boosted.*difficulty") as unknown:
+    with pytest.raises(InputError, match=r"boosted.*difficulty") as unknown:
         train(table, "forest")
     assert "forest" in str(unknown.value)
 
@@ -308,7 +312,8 @@ def test_little_and_lopsided_data_still_give_a_router(kind: str) -> None:
     )
     router = train(table, kind, encode=encode)
     quality = router.predict(["a", "something else entirely"])
-    assert np.isfinite(quality).all() and (quality > 0.5).all()
+    assert np.isfinite(quality).all()
+    assert (quality > 0.5).all()
     partly = train(graded(40).filter(pl.int_range(pl.len()) % 3 != 0), kind, encode=encode)
     assert np.isfinite(partly.predict(["a"])).all()
 
@@ -323,14 +328,17 @@ def test_prompts_must_be_text(trained: Callable[[str], Learned]) -> None:
 
 def test_the_default_router_ships_small_and_knows_chat_from_problems() -> None:
     router = find("default")
-    assert router.kind == "transfer" and router.models == ("weak", "strong")
+    assert router.kind == "transfer"
+    assert router.models == ("weak", "strong")
     chat = "Write a friendly birthday message for my neighbour, please."
     problem = "A train covers 60 km in 45 minutes. How many km does it cover in 2 hours?"
     code = "```python\ndef f(x): return x[::-1]\n```\nWhat does f('abc') return?"
     score = router.score([chat, problem, code])
-    assert score[0] < score[1] and score[0] < score[2]
+    assert score[0] < score[1]
+    assert score[0] < score[2]
     quality = router.predict([chat, problem])
     assert (quality[:, 1] > quality[:, 0]).all()
+    assert quality[0, 0] > 0.5 > quality[1, 0] + 0.05  # the weak model does for chat
     from importlib.resources import files
 
     home = files("swath.routing")

@@ -7,8 +7,12 @@ import json
 import polars as pl
 import pytest
 
+import swath as sw
 from tests.cli_kit import Cli, cli
+from tests.compare_kit import respond, tickets, world
+from tests.conftest import Open
 from tests.router_kit import graded, prompts, study_data
+from tests.servers import OpenAIServer, serve
 
 __all__ = ["cli"]
 
@@ -24,18 +28,22 @@ def files(cli: Cli) -> Cli:
 
 def test_train_predict_and_score(files: Cli) -> None:
     done = files("router", "train", "--data", "graded.parquet", "--out", "my.router")
-    assert done.status == 0 and "240 prompts, 4 models, 2 sources" in done.err
+    assert done.status == 0
+    assert "240 prompts, 4 models, 2 sources" in done.err
     done = files("router", "predict", "my.router", "--prompts", "p.parquet", "--out", "q.parquet")
     assert done.status == 0, done.err
     table = pl.read_parquet(files.folder / "q.parquet")
     assert table.schema == {"prompt_id": pl.String, "model": pl.String, "quality": pl.Float64}
-    assert table.height == 480 and table["quality"].is_between(0, 1).all()
+    assert table.height == 480
+    assert table["quality"].is_between(0, 1).all()
     assert table["prompt_id"].to_list()[:5] == ["p0", "p0", "p0", "p0", "p1"]
     done = files(
         "router", "predict", "my.router", "--prompts", "p.parquet", "--out", "s.parquet", "--score"
     )
     scores = pl.read_parquet(files.folder / "s.parquet")
-    assert done.status == 0 and scores.columns == ["prompt_id", "score"] and scores.height == 120
+    assert done.status == 0
+    assert scores.columns == ["prompt_id", "score"]
+    assert scores.height == 120
     mean = table.group_by("prompt_id").agg(pl.col("quality").mean())
     both = scores.join(mean, on="prompt_id")
     assert both.select(pl.corr("score", "quality")).item() < -0.9  # hard prompts want the strong
@@ -45,8 +53,10 @@ def test_predict_pipes_and_explains(files: Cli) -> None:
     done = files("router", "predict", "default", "--prompts", "p.parquet", "--score", "--explain")
     assert done.status == 0
     rows = [json.loads(line) for line in done.out.splitlines()]
-    assert len(rows) == 120 and rows[0].keys() == {"prompt_id", "score"}
-    assert "length" in done.err and "task" in done.err
+    assert len(rows) == 120
+    assert rows[0].keys() == {"prompt_id", "score"}
+    assert "length" in done.err
+    assert "task" in done.err
 
 
 def test_prompts_without_ids_are_numbered(files: Cli) -> None:
@@ -78,17 +88,20 @@ def test_calibrate_for_a_share_a_quality_and_a_budget(files: Cli) -> None:
         *(*goal, "graded.parquet", "--quality", "0.8", "--confidence", "0.9"),
         *("--weak", "small", "--strong", "huge"),
     )
-    assert done.status == 0 and "With 90% confidence at least 80.0% of 'huge'" in done.out
+    assert done.status == 0
+    assert "With 90% confidence at least 80.0% of 'huge'" in done.out
     done = files(
         *(*goal, "p.parquet", "--budget", "0.5", "--weak-cost", "0.001"),
         *("--strong-cost", "0.01", "--json", "--out", "cheap.router"),
     )
     found = json.loads(done.out)
-    assert found["reached"]["cost"] <= 0.5 and found["saved"] == "cheap.router"
+    assert found["reached"]["cost"] <= 0.5
+    assert found["saved"] == "cheap.router"
     from swath.routing.artifact import load
 
     kept = load(files.folder / "cheap.router").calibration
-    assert kept is not None and kept.threshold == found["threshold"]
+    assert kept is not None
+    assert kept.threshold == found["threshold"]
 
 
 def test_drift_since_calibration_is_reported(files: Cli) -> None:
@@ -99,12 +112,14 @@ def test_drift_since_calibration_is_reported(files: Cli) -> None:
     odd = pl.DataFrame({"prompt": ["eigenvalue tensor kernel entropy lattice " * 20] * 150})
     odd.write_parquet(files.folder / "odd.parquet")
     done = files("router", "predict", "my.router", "--prompts", "odd.parquet", "--score")
-    assert "scores moved: PSI" in done.err and done.status == 0
+    assert "scores moved: PSI" in done.err
+    assert done.status == 0
 
 
 def test_the_default_is_not_written_over(files: Cli) -> None:
     done = files("router", "calibrate", "default", "--prompts", "p.parquet", "--share", "0.3")
-    assert done.status == 0 and "Not saved: give --out" in done.err
+    assert done.status == 0
+    assert "Not saved: give --out" in done.err
 
 
 @pytest.mark.parametrize(
@@ -142,7 +157,8 @@ def test_mistakes_end_in_one_line(
     files: Cli, arguments: tuple[str, ...], status: int, says: str
 ) -> None:
     done = files("router", *arguments)
-    assert done.status == status and says in done.err
+    assert done.status == status
+    assert says in done.err
     assert len(done.err.strip().splitlines()) == 1, done.err
 
 
@@ -165,14 +181,18 @@ def test_eval_prints_and_writes_what_it_found(files: Cli) -> None:
         assert name in done.out
     assert "RouteLLM mf, arena+judge" in done.out
     (found,) = json.loads((files.folder / "out.json").read_text())
-    assert found["benchmark"] == "mt-bench" and found["n"] == 72
+    assert found["benchmark"] == "mt-bench"
+    assert found["n"] == 72
     first = found["results"][0]
-    assert first["router"] == "default" and len(first["curve"]) == 11
+    assert first["router"] == "default"
+    assert len(first["curve"]) == 11
     assert first["apgr"]["low"] < first["apgr"]["estimate"] < first["apgr"]["high"]
-    assert first["curve"][0]["strong_share"] == 0 and first["curve"][-1]["pgr"] == pytest.approx(1)
+    assert first["curve"][0]["strong_share"] == 0
+    assert first["curve"][-1]["pgr"] == pytest.approx(1)
     assert (files.folder / "out.svg").read_text().startswith("<svg")
     done = files("router", "eval", "--data", data, "--routers", "nothing")
-    assert done.status == 1 and "neither a kind of router nor a file" in done.err
+    assert done.status == 1
+    assert "neither a kind of router nor a file" in done.err
 
 
 @pytest.mark.local
@@ -183,4 +203,25 @@ def test_training_embeds_with_the_packaged_encoder(files: Cli) -> None:
     )
     assert done.status == 0, done.err
     done = files("router", "predict", "n.router", "--prompts", "p.parquet", "--explain", "--score")
-    assert done.status == 0 and "likeness" in done.err
+    assert done.status == 0
+    assert "likeness" in done.err
+
+
+def test_a_judged_comparison_is_training_data(files: Cli, open_session: Open) -> None:
+    ask = sw.map("Answer: {text}")
+    with serve(OpenAIServer(respond=respond)) as server:
+        world(open_session, server)
+        kept = {"progress": False}
+        judged = sw.compare(tickets(40), ask, ["weak", "good"], judge="fair", **kept)
+        judged.save(files.folder / "run")
+        sw.compare(tickets(5), ask, ["weak", "good"], **kept).save(files.folder / "unjudged")
+    done = files("router", "train", "--from-compare", "run", "--out", "my.router")
+    assert done.status == 0, done.err
+    assert "40 prompts, 2 models" in done.err
+    done = files("router", "predict", "my.router", "--prompts", "p.parquet")
+    rows = [json.loads(line) for line in done.out.splitlines()]
+    mean = {m: sum(r["quality"] for r in rows if r["model"] == m) for m in ("weak", "good")}
+    assert mean["weak"] < mean["good"]
+    done = files("router", "train", "--from-compare", "unjudged", "--out", "a.router")
+    assert done.status == 1
+    assert "was not judged" in done.err

@@ -13,9 +13,10 @@ from swath.errors import InputError
 from swath.routing.benchmarks import benchmark, published, training
 from swath.routing.evaluate import Curve, aiq, curve, evaluate, hull, oracle, random_curve
 from swath.routing.features import word_count
-from swath.routing.train import load
+from swath.routing.training import load
 from tests.router_kit import study_data
 
+grade = st.sampled_from([0.0, 0.5, 1.0])
 grades = st.lists(
     st.tuples(
         st.sampled_from([0.0, 0.5, 1.0]), st.sampled_from([0.0, 0.5, 1.0]), st.integers(-99, 99)

@@ -1,15 +1,15 @@
 """The names that stand for a choice of model: `auto`, `auto:quality=0.9`, `router-mf-0.116`.
 
-    auto                  the threshold that the router was calibrated for, else `share` of the config
-    auto:share=0.3        the strong model for this share of prompts like those it was trained on
-    auto:threshold=0.4    the strong model where the router's score is at least this
-    auto:quality=0.9      the cheapest model whose predicted quality is at least this much of the best
-    auto:max_price=2      the best of those that cost at most so many dollars per million tokens,
-                          three of input to one of output
-    auto:cascade=0.8      the weak model first; its answer stands where the probability that it gives
-                          its own words is at least this (their geometric mean), else the strong one.
-                          Beside `share` or `threshold` only prompts that would go to the weak model
-    router-KIND-T         RouteLLM's form of auto:threshold=T, for a router of that kind
+    auto                the threshold that the router was calibrated for, else the config's `share`
+    auto:share=0.3      the strong model for this share of prompts like those it was trained on
+    auto:threshold=0.4  the strong model where the router's score is at least this
+    auto:quality=0.9    the cheapest model with at least this much of the best predicted quality
+    auto:max_price=2    the best of those that cost at most so many dollars per million tokens,
+                        three of input to one of output
+    auto:cascade=0.8    the weak model first; its answer stands where it gives its own words this
+                        probability at least (a geometric mean), else the strong one is asked.
+                        Beside `share` or `threshold`: only where the weak model would be chosen
+    router-KIND-T       RouteLLM's form of auto:threshold=T, for a router of that kind
 
 An alias of the config that is spelled like one of these goes before it.
 """
@@ -17,6 +17,7 @@ An alias of the config that is spelled like one of these goes before it.
 from __future__ import annotations
 
 import re
+from math import inf
 
 import msgspec
 
@@ -79,10 +80,11 @@ def route_of(name: str) -> Route | None:
             )
         given[key] = _number(name, value)
     for key, number in given.items():
-        if (key in SHARES and not 0 <= number <= 1) or (key == "max_price" and number < 0):
+        low, high = (0.0, 1.0) if key in SHARES else (0.0 if key == "max_price" else -inf, inf)
+        if not low <= number <= high:
             raise UnknownModel(
                 f"The model '{name}': {key}={number:g} is out of range.",
-                hint="Dollars from 0 on." if key == "max_price" else "Give a share from 0 to 1.",
+                hint="Give a share from 0 to 1." if key in SHARES else "Give a number, from 0 on.",
             )
     rules = [key for key in given if key in RULES]
     if len(rules) > 1 or ("cascade" in given and {"quality", "max_price"} & set(rules)):
@@ -91,7 +93,7 @@ def route_of(name: str) -> Route | None:
             hint="Give one of share, threshold, quality and max_price; cascade goes with the first "
             "two.",
         )
-    return Route(name=name, **given)
+    return msgspec.convert({"name": name, **given}, Route)
 
 
 def blended(model: Model) -> float | None:

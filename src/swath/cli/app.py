@@ -26,6 +26,7 @@ from swath.cli import (
     prompts,
     router,
     runs,
+    serve,
 )
 from swath.errors import BudgetReached, Interrupted, SwathError
 
@@ -50,6 +51,7 @@ app.add_typer(judge.app, name="judge")
 app.command("label", epilog=label.EXAMPLES)(label.label)
 app.add_typer(prompts.app, name="prompts")
 app.add_typer(router.app, name="router")
+app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(models.app, name="models")
 app.command("calls")(calls.calls)
 app.command("runs")(runs.runs)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 Vectors = Mapping[str, Sequence[float]]
 """Embeddings by gist."""
 
+SLACK = 1e-9  # a score must not depend on which others were computed with it
 KNOWN = 65_536  # decisions remembered, so that a frame's rows are decided once
 
 
@@ -109,13 +110,22 @@ class Plan:
         if self.router is None:
             return [self._weak() for _ in prompts]
         self._here = vectors or {}
-        texts = self.router.texts(prompts)
-        scores = self.router.wants(texts)
-        quality = self.router.quality(texts)[:, self._places] if self._places else None
-        self._here = {}
+        try:
+            texts = self.router.texts(prompts)
+            scores = self.router.wants(texts)
+            quality = self.router.quality(texts)[:, self._places] if self._places else None
+        except ValueError:  # of numpy: shapes that do not go together
+            raise ConfigError(
+                f"The router that '{self.route.name}' uses was trained on other embeddings than "
+                f"'{self.router.embedding}' gives.",
+                hint="Train it anew with --embedding naming that model.",
+            ) from None
+        finally:
+            self._here = {}
         made = []
         for i, prompt in enumerate(prompts):
-            told = {} if quality is None else dict(zip(self._names_of, map(float, quality[i])))
+            row = [] if quality is None else quality[i].tolist()
+            told = dict(zip(self._names_of, row, strict=True))
             made.append(self._explored(self._one(float(scores[i]), told), prompt))
         return made
 
@@ -125,13 +135,13 @@ class Plan:
         name, rule = self.route.name, "score"
         if self.route.quality is not None:
             best, rule = max(quality.values()), "quality"
-            enough = [a for a in self.aliases if quality[a] >= self.route.quality * best]
+            enough = [a for a in self.aliases if quality[a] >= self.route.quality * best - SLACK]
             model = min(enough, key=self._dollars)
         elif self.route.max_price is not None:
             rule = "price"
             model = max(self._pool, key=lambda a: (quality[a], -self._dollars(a)))
         else:
-            model = self.aliases[score >= self.threshold]
+            model = self.aliases[score >= self.threshold - SLACK]
         others = sorted((a for a in self.aliases if a != model), key=lambda a: -quality.get(a, 0))
         weak = self.route.cascade is not None and model == self.aliases[0]
         return Decision(
@@ -335,13 +345,16 @@ def _weak_first(route: Route) -> bool:
 
 def _load(route: Route, config: RouterConfig, base: Path) -> Learned:
     try:
-        from swath.routing.train import DEFAULT, load
+        from swath.routing.training import DEFAULT, load
     except ModuleNotFoundError:
         raise MissingExtra(f"The model name '{route.name}'", "routing") from None
     if route.kind == "random":
+        import numpy as np
+
         from swath.routing.random import Random
 
-        return Random(models=("weak", "strong"))
+        even = np.zeros(2)
+        return Random(models=("weak", "strong"), level=even, slope=even)
     name = config.artifact
     router = load(DEFAULT if name == DEFAULT else base / Path(name).expanduser())
     if route.kind and router.kind != route.kind:

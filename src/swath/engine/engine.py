@@ -1,6 +1,7 @@
 """The engine: every call of Swath goes through `complete`, `stream` or `embed`.
 
-    ledger ─▶ route ─▶ cache ─▶ fallback ─▶ context ─▶ validate ─▶ retry ─▶ limit ─▶ budget ─▶ provider
+    ledger ─▶ route ─▶ cache ─▶ fallback ─▶ context ─▶ validate ─▶ retry ─▶ limit ─▶ budget ─┐
+                                                                                   provider ◀┘
 
 A name such as `auto` becomes a real model at `route`, before the content hash is taken: what is
 stored, waited for and resumed is a question to a real model, and a decision never depends on what
@@ -28,6 +29,7 @@ from swath.engine.budget import Budgeting
 from swath.engine.cache import Caching, accept
 from swath.engine.call import Call, Check, Next, Routed, Stage
 from swath.engine.context import ContextCheck
+from swath.engine.deciding import Decision
 from swath.engine.embedding import Embedding
 from swath.engine.fallback import falling_back
 from swath.engine.ledger import Ledger
@@ -94,7 +96,7 @@ class Engine:
         self._journey = _onion(ask, ledger, self.routing, Caching(store), falling_back)
         # Texts have keys of their own, so batches of them pass the store by.
         self._embedding = Embedding(store, self.hash, self._send)
-        self._embed_journey = _onion(ask, ledger)
+        self._embed_journey = _onion(ask, ledger, self.routing)
 
     # -- one call
 
@@ -152,7 +154,8 @@ class Engine:
 
         Raises ProviderError where any text failed, BudgetReached; what was bought is stored."""
         model = self.models[request.model]
-        most = LOCAL_TEXTS if model.provider == LOCAL else provider(model.provider).max_texts(model)
+        at_home = model.provider in (LOCAL, ROUTED)  # the route stage says that it gives no vectors
+        most = LOCAL_TEXTS if at_home else provider(model.provider).max_texts(model)
         return await self._embedding(request, run or Run(label), label, most)
 
     # -- many calls
@@ -174,7 +177,8 @@ class Engine:
         for i, key in enumerate(keys):
             reply, asked = None if key is None else found.get(key), placed[i]
             if reply is not None and checks is not None:
-                assert key is not None and asked is not None
+                assert key is not None
+                assert asked is not None
                 call = Call(asked, _NOBODY, _NO_RUN, key=key, check=checks[i])
                 reply = accept(reply, call)
             replies.append(reply if isinstance(reply, Completion) else None)
@@ -206,6 +210,13 @@ class Engine:
         """`request` to the model that it goes to, as far as can be told without asking."""
         open_ = self.models[request.model].provider == ROUTED
         return self.routing.expected(request) if open_ else request
+
+    async def decide(self, request: Request, run: Run | None = None) -> Decision | None:
+        """Which model a router chooses for `request`, and why; None where it names one itself. What
+        `complete` and `stream` then do. Raises ConfigError, ProviderError."""
+        if self.models[request.model].provider != ROUTED:
+            return None
+        return await self.routing.decide(request, run)
 
     def begin(self, run: Run) -> None:
         self.store.log_run(_run_row(run, "running"))

@@ -73,7 +73,7 @@ class Routing:
         return reply
 
     async def decide(self, request: Request, run: Run | None = None) -> Decision:
-        """Raises ConfigError, ArtifactError, and ProviderError where a prompt cannot be embedded."""
+        """Raises ConfigError, ArtifactError; ProviderError where a prompt cannot be embedded."""
         known = self._plans.known(request)
         if known is not None:
             return known
@@ -113,6 +113,14 @@ class Routing:
         chosen = self.at_once([request])[0]
         return chosen or replace(request, model=self._plans.of(request.model).strong)
 
+    def problem(self, name: str) -> str:
+        """Why a name that leaves the choice open cannot be used; "" where it can."""
+        try:
+            self._plans.of(name)
+        except SwathError as error:
+            return str(error)
+        return ""
+
     async def close(self) -> None:
         for task in self._shadows:
             task.cancel()
@@ -133,9 +141,8 @@ class Routing:
         try:
             reply = await inner(call)
         except ProviderError as error:
-            call.notes.append(
-                f"'{decision.strong}' stepped in for '{decision.model}' ({error.kind})"
-            )
+            strong, weak = decision.strong, decision.model
+            call.notes.append(f"'{strong}' stepped in for '{weak}' ({error.kind})")
             call.route.why = "failed"
             return None
         assert isinstance(reply, Completion)

@@ -12,7 +12,7 @@ from swath.operators import property as compared
 from swath.operators.base import Operator
 from swath.operators.cascade import Cascade
 from swath.operators.looking import sizes
-from swath.operators.matching import EXPECTED, FAR_LEAST, FAR_MOST, Settings, all_pairs
+from swath.operators.matching import EXPECTED, Settings, all_pairs, far_apart
 from swath.operators.pairs import GROUP_CHARS, Row, group_size, grouped
 from swath.operators.similar import rank
 from swath.operators.table import Forecast
@@ -97,7 +97,9 @@ def expected_pairs(
         ]
         cast.calls = {alias: len(groups) * share}
     if not settings.everything(round(total)) and not isinstance(settings.candidates, int):
-        cast.calls[alias] += min(max((n + m) // 16, FAR_LEAST), FAR_MOST)
+        deepest = settings.rounds(size)[-1]
+        far = total * max(1 - deepest / n, 0) * max(1 - deepest / m, 0)
+        cast.calls[alias] += min(far_apart(n, m), far)
     return cast
 
 

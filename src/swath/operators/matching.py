@@ -77,6 +77,11 @@ def all_pairs(n: int, m: int, same: bool) -> list[Pair]:
     return [(i, j) for i in range(n) for j in range(i + 1 if same else 0, m)]
 
 
+def far_apart(n: float, m: float) -> int:
+    """How many pairs that are nothing alike are asked about."""
+    return min(max(int(n + m) // 16, FAR_LEAST), FAR_MOST)
+
+
 async def find(
     judge: Judge, left: Sequence[str], right: Sequence[str], settings: Settings, same: bool
 ) -> None:
@@ -98,7 +103,7 @@ async def find(
     )
     told: dict[Pair, bool] = {}
     if not isinstance(settings.candidates, int):
-        far = further(ranked, n, m, min(max((n + m) // 16, FAR_LEAST), FAR_MOST), same)
+        far = further(ranked, n, m, far_apart(n, m), same)
         await judge.about(far)
         told = {pair: judge.said[pair] for pair in far if pair in judge.said}
         if sum(told.values()) >= max(2, USELESS * len(told)):

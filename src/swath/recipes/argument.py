@@ -9,7 +9,10 @@ from pydantic import BaseModel, Field
 from swath.operators.quote import Quote
 from swath.recipes.recipe import Parameter, Row
 
-MOST = Field(max_length=8)  # a small model does not stop by itself
+# A small model left alone writes no item at all, or does not stop. So where any text has something
+# to list, at least one is asked for.
+MOST = Field(max_length=8)
+SOME = Field(min_length=1, max_length=8)
 
 
 class Argument(BaseModel):
@@ -70,19 +73,19 @@ arguments = Row(
     name="arguments",
     about="Each argument: claim, premises, for or against, and the sentence that states it.",
     instructions="List the arguments that the author makes, at most three, the main one first.",
-    schema=Annotated[list[Argument], Field(max_length=3)],
+    schema=Annotated[list[Argument], Field(min_length=1, max_length=3)],
 )
 claims = Row(
     name="claims",
     about="Each claim, its kind, and the sentence that makes it.",
     instructions="List the claims that the text makes, at most five. Leave out greetings.",
-    schema=Annotated[list[Claim], MOST],
+    schema=Annotated[list[Claim], SOME],
 )
 key_points = Row(
     name="key_points",
     about="The few points that matter most, each with its sentence.",
     instructions="List the {most} most important points of the text, each another one.",
-    schema=Annotated[list[KeyPoint], MOST],
+    schema=Annotated[list[KeyPoint], SOME],
     parameters={"most": Parameter("how many points", sample="2", default="3")},
 )
 claims_to_check = Row(

@@ -7,7 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.argument import MOST
+from swath.recipes.argument import SOME
 from swath.recipes.recipe import Group, Parameter
 
 
@@ -47,7 +47,7 @@ comparative_view = Group(
     name="comparative_view",
     about="The position of each author or source, side by side.",
     instructions="Compare the items: give the position of each on {question}.",
-    schema=Annotated[list[View], MOST],
+    schema=Annotated[list[View], SOME],
     parameters={
         "question": Parameter(
             "what is compared", sample="the new bridge", default="their common subject"
@@ -61,7 +61,7 @@ gaps = Group(
         "Say what the items leave out that a reader who must decide would need to know: at most "
         "three things."
     ),
-    schema=Annotated[list[Gap], MOST],
+    schema=Annotated[list[Gap], SOME],
 )
 phases = Group(
     name="phases",
@@ -70,7 +70,7 @@ phases = Group(
         "The items are in order of time. Say how the view of the matter changed: one entry for "
         "each time at which it was a new one."
     ),
-    schema=Annotated[list[Phase], MOST],
+    schema=Annotated[list[Phase], SOME],
 )
 defines = Group(
     name="defines",

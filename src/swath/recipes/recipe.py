@@ -43,7 +43,7 @@ class Parameter:
     default: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Recipe:
     """`name` is how it is found, `about` a line of what it gives."""
 
@@ -75,7 +75,7 @@ class Recipe:
         return f"<recipe {self.name}, over {self.over}: {self.about}>"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Asking(Recipe):
     """One that is a question itself."""
 
@@ -107,7 +107,7 @@ class Asking(Recipe):
         return template.format(**values) if values else template
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Row(Asking):
     """An answer for each text: fields (`schema`), or labels."""
 
@@ -156,7 +156,7 @@ class Row(Asking):
         return extract(text, self.schema, instructions=task, **common)
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Group(Asking):
     """An answer about all the texts of a group."""
 
@@ -185,7 +185,7 @@ class Group(Asking):
         )
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Corpus(Recipe, Generic[P]):
     """A frame made of a frame. `parts` are the recipes it asks with: their golden sets are its."""
 

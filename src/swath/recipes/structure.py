@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.argument import MOST
+from swath.recipes.argument import MOST, SOME
 from swath.recipes.recipe import Row
 
 
@@ -50,7 +50,7 @@ topics = Row(
     labelled="Name every topic that the text is about.",
     schema=Annotated[
         list[Annotated[str, Field(description="a topic in one to three words, no sentence")]],
-        Field(max_length=3),
+        Field(min_length=1, max_length=3),
     ],
 )
 sections = Row(
@@ -60,13 +60,13 @@ sections = Row(
         "Divide the text into its parts, in order, at most five. A new part begins where the text "
         "turns to something else."
     ),
-    schema=Annotated[list[Section], MOST],
+    schema=Annotated[list[Section], SOME],
 )
 questions = Row(
     name="questions",
     about="Questions that the text answers, each with its answer and sentence.",
     instructions="List the questions that this text answers, at most three.",
-    schema=Annotated[list[Question], MOST],
+    schema=Annotated[list[Question], SOME],
 )
 reply = Row(
     name="reply",

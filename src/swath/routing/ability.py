@@ -14,7 +14,8 @@ from swath.routing.graded import Graded
 
 Floats = NDArray[np.float64]
 SPREAD = 2.0  # the prior's standard deviation of a difficulty, in logits
-ROUNDS = 30
+ROUNDS = 30  # of Newton steps at most
+CLOSE = 1e-6  # logits: a smaller step is none
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -43,16 +44,21 @@ def rasch(quality: Floats) -> tuple[Floats, Floats]:
     grades = np.where(known, quality, 0.0)
     difficulty, ability = np.zeros(len(quality)), np.zeros(quality.shape[1])
     for _ in range(ROUNDS):
+        moved = 0.0
         for axis in (0, 1):
             p = sigmoid(ability[None, :] - difficulty[:, None])
             slope = np.where(known, grades - p, 0.0).sum(axis=axis)
             bend = np.where(known, p * (1 - p), 0.0).sum(axis=axis)
             if axis == 0:
-                ability += np.clip((slope - ability / 25) / (bend + 1 / 25), -1, 1)
+                step = np.clip((slope - ability / 25) / (bend + 1 / 25), -1, 1)
+                ability += step
             else:
                 prior = 1 / SPREAD**2
-                step = (-slope - prior * difficulty) / (bend + prior)
-                difficulty += np.clip(step, -1, 1)
+                step = np.clip((-slope - prior * difficulty) / (bend + prior), -1, 1)
+                difficulty += step
+            moved = max(moved, float(np.abs(step).max(initial=0.0)))
+        if moved < CLOSE:
+            break
     return difficulty, ability
 
 
@@ -68,23 +74,29 @@ def curves(score: Floats, quality: Floats) -> tuple[Floats, Floats]:
     level, slope = np.zeros(quality.shape[1]), np.zeros(quality.shape[1])
     x = score[:, None]
     common = 0.0
-    for round_ in range(ROUNDS):
+    pull = 20 * 0.25
+    shared = True  # first all models' slope together, then each its own, drawn towards it
+    for _ in range(ROUNDS):
         p = sigmoid(level[None, :] + slope[None, :] * x)
         off = np.where(known, grades - p, 0.0)
         w = np.where(known, p * (1 - p), 0.0)
-        # All models' slope is moved first; then each model's own line, with its prior.
-        if round_ < ROUNDS // 2:
-            centred = x - (w * x).sum(axis=0) / np.maximum(w.sum(axis=0), 1e-9)
-            gain = (off * centred).sum() / max((w * centred**2).sum() + 1.0, 1e-9)
+        mass, mixed = w.sum(axis=0), (w * x).sum(axis=0)
+        if shared:
+            centred = x - mixed / np.maximum(mass, 1e-9)
+            gain = float((off * centred).sum() / ((w * centred**2).sum() + 1.0))
             common += float(np.clip(gain, -1, 1))
             slope[:] = common
-            level += np.clip((off.sum(axis=0) - level / 25) / (w.sum(axis=0) + 1 / 25), -1, 1)
+            up = np.clip((off.sum(axis=0) - level / 25) / (mass + 1 / 25), -1, 1)
+            level += up
+            shared = max(abs(gain), float(np.abs(up).max())) > 1e-3
             continue
-        pull = 20 * 0.25
-        a, b, c = w.sum(axis=0) + 1 / 25, (w * x).sum(axis=0), (w * x**2).sum(axis=0) + pull
+        a, c = mass + 1 / 25, (w * x**2).sum(axis=0) + pull
         g = off.sum(axis=0) - level / 25
         h = (off * x).sum(axis=0) - pull * (slope - common)
-        det = np.maximum(a * c - b**2, 1e-9)
-        level += np.clip((c * g - b * h) / det, -1, 1)
-        slope += np.clip((a * h - b * g) / det, -1, 1)
+        det = np.maximum(a * c - mixed**2, 1e-9)
+        up, over = (c * g - mixed * h) / det, (a * h - mixed * g) / det
+        level += np.clip(up, -1, 1)
+        slope += np.clip(over, -1, 1)
+        if max(float(np.abs(up).max()), float(np.abs(over).max())) < CLOSE:
+            break
     return level, slope

@@ -2,10 +2,10 @@
 stated confidence, or for a budget. And whether scores have drifted since.
 
 The quality promise holds for any router, good or bad, however scores and grades are distributed:
-thresholds are tried from all-strong downwards, each by a test that is valid at every sample size (a
-betting martingale; Waudby-Smith and Ramdas, arXiv 2010.09686), until one fails. Testing in a fixed
-order needs no correction for the number of thresholds (Learn then Test, arXiv 2110.01052). The sizes
-of the bets do not depend on the target, so that a larger one is never easier to prove.
+thresholds are tried from all-strong downwards, each by a test that is valid at every sample size
+(bets on the mean; Waudby-Smith and Ramdas, arXiv 2010.09686), until one fails. Testing in a fixed
+order needs no correction for the number of thresholds (Learn then Test, arXiv 2110.01052). The
+sizes of the bets do not depend on the target, so that a larger one is never easier to prove.
 """
 
 from __future__ import annotations

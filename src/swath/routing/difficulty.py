@@ -14,7 +14,7 @@ import numpy as np
 from swath.routing.features import NAMES
 from swath.routing.graded import Graded
 from swath.routing.router import Arrays, Texts
-from swath.routing.shared import Floats, Shared
+from swath.routing.shared import Floats, Shared, centred
 
 LEXICAL, WORDS = 300.0, 3000.0  # how strongly the two blocks' coefficients are drawn to 0
 
@@ -55,14 +55,6 @@ class Difficulty(Shared):
         self.coefficients = arrays["coefficients"]
         if self.coefficients.ndim != 1:
             raise ValueError("one coefficient a feature")
-
-
-def centred(x: Floats, graded: Graded) -> Floats:
-    """`x` (n, d) less the mean of each source."""
-    made = x.copy()
-    for rows in graded.by_source():
-        made[rows] -= x[rows].mean(axis=0)
-    return made
 
 
 def _inputs(texts: Texts) -> Floats:

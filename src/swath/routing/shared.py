@@ -69,7 +69,10 @@ class Shared(Learned):
         of its prompts where it is known."""
         raw = self.hardness(self.texts(graded.prompts)) if raw is None else raw
         self.models = graded.models
-        self.level, self.slope = curves((raw - self.centre) / self.spread, graded.quality)
+        # What a score is worth is learned within sources too: that one source's prompts are long
+        # and easy says nothing of long prompts. A source's average prompt counts as an average one.
+        score = centred(raw[:, None], graded)[:, 0] / self.spread
+        self.level, self.slope = curves(score, graded.quality)
         return self
 
     def wants(self, texts: Texts) -> Floats:
@@ -97,6 +100,14 @@ class Shared(Learned):
     def relearn(self, values: dict[str, Any], arrays: Arrays) -> None:
         """The reverse of `learned`."""
         return
+
+
+def centred(x: Floats, graded: Graded) -> Floats:
+    """`x` (n, d) less the mean of each source."""
+    made = x.copy()
+    for rows in graded.by_source():
+        made[rows] -= x[rows].mean(axis=0)
+    return made
 
 
 def folds(prompts: tuple[str, ...], seed: int) -> NDArray[np.intp]:

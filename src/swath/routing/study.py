@@ -17,7 +17,7 @@ from swath.routing.evaluate import Interval, Result, evaluate, oracle, random_cu
 from swath.routing.graded import Graded
 from swath.routing.kinds import KINDS
 from swath.routing.router import Learned
-from swath.routing.train import DEFAULT, load, train
+from swath.routing.training import DEFAULT, load, train
 from swath.routing.vectors import Vectors
 from swath.routing.words import Words
 

@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swath.routing.ability import sigmoid
-from swath.routing.difficulty import centred
 from swath.routing.features import checkable, split, word_count
 from swath.routing.graded import Graded
 from swath.routing.lexicon import WIDTH, lexicon
 from swath.routing.router import Arrays, Texts
-from swath.routing.shared import Floats, Shared
+from swath.routing.shared import Floats, Shared, centred
 
 CONTENT = 0.3  # of the spread of length, both within a source
 TASK = 4.0  # in logarithms of the number of words: as much as 5 words and 300 differ by
