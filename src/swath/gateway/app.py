@@ -113,7 +113,7 @@ class App:
         events = openai.Events(_id(run), request.model, usage=include_usage)
         chunks: AsyncIterator[Chunk] = self._engine.stream(request, run=run, label=LABEL)
         try:
-            first = await exchange.while_there(anext(chunks))  # type: ignore[arg-type]
+            first = await exchange.while_there(anext(chunks))
             reply = first.completion
             headers = {"x-swath-model": first.model or (reply.model if reply else "")}
             headers["x-swath-cache"] = _cache(reply)
@@ -128,7 +128,7 @@ class App:
                 if chunk.completion is not None:
                     for event in events.last(chunk.completion, run.metrics.cost_usd):
                         await exchange.event(event)
-                chunk = await exchange.while_there(anext(chunks, None))  # type: ignore[arg-type]
+                chunk = await exchange.while_there(anext(chunks, None))
             await exchange.end(b"data: [DONE]\n\n")
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]

@@ -1,7 +1,7 @@
 """Errors as OpenAI words them: a status, a body, and when to come back.
 
-What failed at the provider is the provider's (502 to 504), unless the client can mend it: too long a
-prompt, a model that is not there. A key that the provider refuses is the server's, not the client's.
+What failed at the provider is the provider's (502 to 504), unless the client can mend it: a prompt
+too long, a model that is not there. A key that the provider refuses is the server's matter.
 """
 
 from __future__ import annotations

@@ -7,12 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.recipe import Parameter, Row
-
-# A small model left alone writes no item at all, or does not stop. So where any text has something
-# to list, at least one is asked for.
-MOST = Field(max_length=8)
-SOME = Field(min_length=1, max_length=8)
+from swath.recipes.recipe import Row
 
 
 class Argument(BaseModel):
@@ -72,39 +67,41 @@ class Quality(BaseModel):
 arguments = Row(
     name="arguments",
     about="Each argument: claim, premises, for or against, and the sentence that states it.",
-    instructions="List the arguments that the author makes, at most three, the main one first.",
-    schema=Annotated[list[Argument], Field(min_length=1, max_length=3)],
+    instructions="List the arguments that the author makes, the main one first.",
+    item=Argument,
+    least=1,
 )
 claims = Row(
     name="claims",
     about="Each claim, its kind, and the sentence that makes it.",
-    instructions="List the claims that the text makes, at most five. Leave out greetings.",
-    schema=Annotated[list[Claim], SOME],
+    instructions="List the claims that the text makes. Leave out greetings.",
+    item=Claim,
+    least=1,
 )
 key_points = Row(
     name="key_points",
     about="The few points that matter most, each with its sentence.",
-    instructions="List the {most} most important points of the text, each another one.",
-    schema=Annotated[list[KeyPoint], SOME],
-    parameters={"most": Parameter("how many points", sample="2", default="3")},
+    instructions="List the most important points of the text, each another one.",
+    item=KeyPoint,
+    least=1,
 )
 claims_to_check = Row(
     name="claims_to_check",
     about="Claims of fact that a fact-checker should look up.",
     instructions=(
-        "List the claims of fact that can be looked up and found true or false, at most five. "
+        "List the claims of fact that can be looked up and found true or false. "
         "Leave out opinions, wishes and demands."
     ),
-    schema=Annotated[list[Checkable], MOST],
+    item=Checkable,
 )
 bias = Row(
     name="bias",
     about="Where the text is slanted, and how.",
     instructions=(
-        "List the sentences that are slanted rather than fair, at most three. An empty list where "
-        "the text is fair."
+        "List the sentences that are slanted rather than fair. An empty list where the text is "
+        "fair."
     ),
-    schema=Annotated[list[Slant], MOST],
+    item=Slant,
 )
 argument_quality = Row(
     name="argument_quality",

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from datetime import date
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.argument import MOST
 from swath.recipes.recipe import Row
 
 
@@ -19,7 +18,9 @@ class Entity(BaseModel):
 
 class Relation(BaseModel):
     subject: str = Field(description="who or what: a name of the text")
-    relation: str = Field(description="a verb in two or three words, such as 'works for'")
+    relation: str = Field(
+        max_length=60, description="a verb in two or three words, such as 'works for'"
+    )
     object: str = Field(description="whom or what: another name of the text")
     quote: Quote = Field(description="the sentence that says so")
 
@@ -57,13 +58,14 @@ entities = Row(
     name="entities",
     about="Names of people, organisations, places, laws, products and events.",
     instructions="List the proper names in the text, each once. Leave out titles such as Mr.",
-    schema=Annotated[list[Entity], Field(max_length=12)],
+    item=Entity,
+    most=12,
 )
 relations = Row(
     name="relations",
     about="Who stands in what relation to whom: subject, relation, object, sentence.",
     instructions="List what the text says of how people, bodies, places and things are related.",
-    schema=Annotated[list[Relation], MOST],
+    item=Relation,
 )
 quotes_with_speakers = Row(
     name="quotes_with_speakers",
@@ -72,19 +74,20 @@ quotes_with_speakers = Row(
         "List what people or bodies other than the author say in the text. An empty list where "
         "only the author speaks."
     ),
-    schema=Annotated[list[Said], MOST],
+    item=Said,
 )
 timeline = Row(
     name="timeline",
     about="Events with their times, and dates where the text gives them.",
     instructions="List the events of which the text says when they happened.",
-    schema=Annotated[list[Event], MOST],
+    item=Event,
+    most=5,
 )
 terms = Row(
     name="terms",
     about="Technical terms and abbreviations, with what they mean.",
     instructions="List the technical terms and abbreviations that a newcomer would not know.",
-    schema=Annotated[list[Term], MOST],
+    item=Term,
 )
 citations = Row(
     name="citations",
@@ -92,5 +95,6 @@ citations = Row(
     instructions=(
         "List what the text refers to: people it names, reports, laws and institutions, each once."
     ),
-    schema=Annotated[list[Citation], MOST],
+    item=Citation,
+    most=6,
 )

@@ -7,16 +7,15 @@ from typing import Annotated
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.argument import SOME
 from swath.recipes.recipe import Group, Parameter
 
 
 class Consensus(BaseModel):
     agreed: list[str] = Field(
-        max_length=5, description="what the authors agree on, each in one short sentence"
+        max_length=3, description="what the authors agree on, each in one short sentence"
     )
     disputed: list[str] = Field(
-        max_length=5, description="what they disagree on, each in one short sentence"
+        max_length=3, description="what they disagree on, each in one short sentence"
     )
 
 
@@ -47,7 +46,7 @@ comparative_view = Group(
     name="comparative_view",
     about="The position of each author or source, side by side.",
     instructions="Compare the items: give the position of each on {question}.",
-    schema=Annotated[list[View], SOME],
+    schema=Annotated[list[View], Field(min_length=1, max_length=6)],
     parameters={
         "question": Parameter(
             "what is compared", sample="the new bridge", default="their common subject"
@@ -57,11 +56,8 @@ comparative_view = Group(
 gaps = Group(
     name="gaps",
     about="What the texts of a group leave open.",
-    instructions=(
-        "Say what the items leave out that a reader who must decide would need to know: at most "
-        "three things."
-    ),
-    schema=Annotated[list[Gap], SOME],
+    instructions=("Say what the items leave out that a reader who must decide would need to know."),
+    schema=Annotated[list[Gap], Field(min_length=1, max_length=3)],
 )
 phases = Group(
     name="phases",
@@ -70,7 +66,7 @@ phases = Group(
         "The items are in order of time. Say how the view of the matter changed: one entry for "
         "each time at which it was a new one."
     ),
-    schema=Annotated[list[Phase], SOME],
+    schema=Annotated[list[Phase], Field(min_length=1, max_length=6)],
 )
 defines = Group(
     name="defines",

@@ -13,7 +13,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, ParamSpec
+
+from pydantic import Field
 
 from swath.errors import InputError, listing
 from swath.operators.classify import classify
@@ -109,10 +111,15 @@ class Asking(Recipe):
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Row(Asking):
-    """An answer for each text: fields (`schema`), or labels."""
+    """An answer for each text: fields (`schema`), a list (of `item`s), or one of `labels`."""
 
     over = "row"
 
+    item: Any = None
+    least: int = 0
+    """Items asked for where any text has something to list. A small model writes none if it may:
+    where it may, the golden examples are shown to it, unless the caller says otherwise."""
+    most: int = 3
     labels: Mapping[str, str] | None = None
     labelled: str | None = None
     """The instructions where the caller brings `labels` to a recipe that has none."""
@@ -123,7 +130,8 @@ class Row(Asking):
         *,
         model: ModelChoice | Cascade = None,
         labels: Iterable[str] | Mapping[str, str] | type[Enum] | None = None,
-        examples: bool | list[tuple[Any, Any]] = False,
+        most: int | None = None,
+        examples: bool | list[tuple[Any, Any]] | None = None,
         long: Long = "refuse",
         max_tokens: int | None = None,
         temperature: float | None = None,
@@ -131,14 +139,22 @@ class Row(Asking):
     ) -> Operator:
         """The operator over `text`, a column or an expression, for `with_columns`.
 
-        `examples=True` shows the model the recipe's golden examples (some 300 tokens a call, less
-        with a prompt cache); a list shows others. `labels` replaces the recipe's own. `parameters`
-        are the recipe's; the rest goes to `sw.extract` or `sw.classify`. Raises InputError.
+        `examples=True` shows the model the recipe's golden examples (some 300 tokens a call), a
+        list shows others; left out, they are shown where a small model would list nothing without
+        them. `most` bounds what a list holds. `labels` replaces the recipe's own. `parameters` are
+        the recipe's; the rest goes to `sw.extract` or `sw.classify`. Raises InputError.
         """
+        if most is not None and (self.item is None or most < max(self.least, 1)):
+            raise InputError(
+                f"The recipe '{self.name}' cannot give at most {most}.",
+                hint="Leave out most=: it is for recipes that give lists, and at least 1.",
+            )
         if labels is not None and not (self.labels or self.labelled):
             raise InputError(
                 f"The recipe '{self.name}' has fields and no labels.", hint="Leave out labels=."
             )
+        if examples is None:
+            examples = self.item is not None and self.least == 0
         shown: Any = (self.examples if labels is None else None) if examples is True else examples
         common: Any = {
             "model": model,
@@ -153,7 +169,11 @@ class Row(Asking):
         task = self.said(self.instructions, parameters)
         if self.labels:
             return classify(text, labels or self.labels, instructions=task, **common)
-        return extract(text, self.schema, instructions=task, **common)
+        if self.item is None:
+            return extract(text, self.schema, instructions=task, **common)
+        bound = most or self.most
+        listed = Annotated[list[self.item], Field(min_length=self.least, max_length=bound)]  # type: ignore[name-defined]
+        return extract(text, listed, instructions=f"{task} At most {bound}.", **common)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

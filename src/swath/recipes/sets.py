@@ -1,8 +1,8 @@
 """What the golden sets name: each recipe as an operator over the column `text`, and a check.
 
-    [operator]
-    kind = "python"
-    function = "swath.recipes.sets:arguments"
+[operator]
+kind = "python"
+function = "swath.recipes.sets:arguments"
 """
 
 from __future__ import annotations

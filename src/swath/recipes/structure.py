@@ -7,12 +7,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field
 
 from swath.operators.quote import Quote
-from swath.recipes.argument import MOST, SOME
 from swath.recipes.recipe import Row
 
 
 class Section(BaseModel):
-    title: str = Field(description="a title of two to six words")
+    title: str = Field(max_length=60, description="a title of two to six words")
     starts: Quote = Field(description="the sentence with which the section begins")
 
 
@@ -46,27 +45,30 @@ class Device(BaseModel):
 topics = Row(
     name="topics",
     about="What the text is about, in a few words each; or which of given labels.",
-    instructions="List the topics of the text, at most three, the main one first.",
+    instructions="List the topics of the text, the main one first.",
     labelled="Name every topic that the text is about.",
-    schema=Annotated[
-        list[Annotated[str, Field(description="a topic in one to three words, no sentence")]],
-        Field(min_length=1, max_length=3),
+    item=Annotated[
+        str, Field(max_length=60, description="a topic in one to three words, no sentence")
     ],
+    least=1,
 )
 sections = Row(
     name="sections",
     about="The parts of a text: a title, and the sentence with which each begins.",
     instructions=(
-        "Divide the text into its parts, in order, at most five. A new part begins where the text "
-        "turns to something else."
+        "Divide the text into its parts, in order. A new part begins where the text turns to "
+        "something else."
     ),
-    schema=Annotated[list[Section], SOME],
+    item=Section,
+    least=1,
+    most=5,
 )
 questions = Row(
     name="questions",
     about="Questions that the text answers, each with its answer and sentence.",
-    instructions="List the questions that this text answers, at most three.",
-    schema=Annotated[list[Question], SOME],
+    instructions="List the questions that this text answers.",
+    item=Question,
+    least=1,
 )
 reply = Row(
     name="reply",
@@ -77,6 +79,6 @@ reply = Row(
 rhetorical_devices = Row(
     name="rhetorical_devices",
     about="Rhetorical devices, each with its sentence.",
-    instructions="List the rhetorical devices of the text, at most four.",
-    schema=Annotated[list[Device], MOST],
+    instructions="List the rhetorical devices of the text.",
+    item=Device,
 )
