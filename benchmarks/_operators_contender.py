@@ -32,6 +32,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, required=True)
     parser.add_argument("--k", type=int, default=data.K)
     parser.add_argument("--flight", type=int, default=64)
+    parser.add_argument("--encoder", type=Path, help="LOTUS: a folder; its join is a cascade")
     parser.add_argument("--out", type=Path, required=True)
     return parser.parse_args()
 

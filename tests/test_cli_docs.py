@@ -50,6 +50,8 @@ COMMANDS = (
     "prompts try",
     "prompts compare",
     "prompts suggest",
+    "recipes",
+    "recipes show",
     "router train",
     "router predict",
     "router calibrate",

@@ -338,7 +338,8 @@ def test_the_default_router_ships_small_and_knows_chat_from_problems() -> None:
     assert score[0] < score[2]
     quality = router.predict([chat, problem])
     assert (quality[:, 1] > quality[:, 0]).all()
-    assert quality[0, 0] > 0.5 > quality[1, 0] + 0.05  # the weak model does for chat
+    assert quality[0, 0] > quality[1, 0] + 0.2  # the weak model does for chat
+    assert quality[1, 1] - quality[1, 0] > quality[0, 1] - quality[0, 0] + 0.1
     from importlib.resources import files
 
     home = files("swath.routing")

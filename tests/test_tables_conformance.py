@@ -42,7 +42,7 @@ TABLES: dict[str, Make] = {
     ),
     "sim_join": lambda t, **s: sw.frame(t).sim_join(others(12), "text", "what", model="vectors"),
     "search": lambda t, **s: sw.frame(t).search("text", "a lost card", k=5, model="vectors"),
-    "dedupe": lambda t, **s: sw.frame(t).dedupe("text", embed_model="vectors", **s),
+    "dedupe": lambda t, **s: sw.frame(t).dedupe("text", embed_model="vectors", candidates=4, **s),
     "reduce": lambda t, **s: (
         sw.frame(t)
         .with_columns(kind=pl.col("text").str.extract("My (\\w+)"))

@@ -24,6 +24,7 @@ from swath.cli import (
     label,
     models,
     prompts,
+    recipes,
     router,
     runs,
     serve,
@@ -50,6 +51,7 @@ app.command("compare", epilog=compare.EXAMPLES)(compare.compare)
 app.add_typer(judge.app, name="judge")
 app.command("label", epilog=label.EXAMPLES)(label.label)
 app.add_typer(prompts.app, name="prompts")
+app.add_typer(recipes.app, name="recipes")
 app.add_typer(router.app, name="router")
 app.command("serve", epilog=serve.EXAMPLES)(serve.serve)
 app.add_typer(models.app, name="models")

@@ -12,6 +12,7 @@ from swath.cli.options import ConfigPath
 EXAMPLES = """\b
 swath enrich tickets.csv -c text --classify card,loan,other -o labelled.csv
 swath enrich tickets.csv -c text --extract schema.py:Triage -o triage.parquet --max-cost 1
+swath enrich speeches.csv -c speech --recipe stance --set target="the euro"
 swath enrich tickets.csv --map "Answer this customer: {text}" --model fast | head -3
 """
 
@@ -51,6 +52,14 @@ def enrich(
         typer.Option(
             "--map", metavar="PROMPT", help="An answer: 'Summarize {text}', {…} naming columns."
         ),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="A ready enrichment: swath recipes lists them."),
+    ] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A word that the recipe's prompt takes."),
     ] = None,
     name: Annotated[
         str | None,
@@ -95,15 +104,20 @@ def enrich(
     from swath.cli.weights import ensure
     from swath.session import Session
 
-    if sum(given is not None for given in (extract, classify, prompt)) != 1:
-        raise typer.BadParameter("give exactly one of --extract, --classify and --map")
+    if sum(given is not None for given in (extract, classify, prompt, recipe)) != 1:
+        raise typer.BadParameter("give exactly one of --extract, --classify, --map and --recipe")
+    if settings and recipe is None:
+        raise typer.BadParameter("--set is for --recipe")
     if prompt is None and column is None:
         raise typer.BadParameter("give --column, the column with the text")
     target = tables.Target(out, source)
     written = Report(report, source)
     aliases = [alias.strip() for alias in model.split(",")] if model else []
-    operator = _operator(column, extract, classify, prompt, aliases)
-    name = name or _name(operator)
+    if recipe is None:
+        operator = _operator(column, extract, classify, prompt, aliases)
+    else:
+        operator = _recipe(recipe, column or "", settings or [], aliases)
+    name = name or recipe or _name(operator)
     frame = _frame(tables.read(source), where, limit, name, operator)
     with Session(config) as session:
         if dry_run:
@@ -139,6 +153,26 @@ def _operator(
         return operators.extract(column, schemas.load(extract), model=model)
     assert classify is not None
     return operators.classify(column, schemas.labels(classify), model=model)
+
+
+def _recipe(name: str, column: str, settings: list[str], aliases: list[str]) -> Operator:
+    from swath import recipes
+    from swath.errors import InputError
+
+    found = recipes.get(name)
+    if not isinstance(found, recipes.Row):
+        raise InputError(
+            f"The recipe '{name}' is over a {found.over}, and enrich asks row by row.",
+            hint=f"From Python: sw.recipes.{name}. Over rows: {', '.join(recipes.names('row'))}.",
+        )
+    words: dict[str, Any] = {}
+    for setting in settings:
+        key, equals, value = setting.partition("=")
+        if not equals or key not in found.parameters:
+            takes = " and ".join(f"--set {key}=…" for key in found.parameters) or "no --set"
+            raise InputError(f"'{name}' takes no --set {setting}.", hint=f"It takes {takes}.")
+        words[key] = value
+    return found(column, model=aliases or None, **words)
 
 
 def _name(operator: Operator) -> str:

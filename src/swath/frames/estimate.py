@@ -197,7 +197,7 @@ class Estimator:
     ) -> tuple[pl.DataFrame, float]:
         others = [self.walk(other) for other in node.others]
         table = sample.with_row_index(ROW)
-        cast = node.operator.forecast(table, rows, *others)
+        cast = node.operator.forecast(self, table, rows, *others)
         self.assumed.update(dict.fromkeys(cast.assumed))
         found, measured = self.session.call(self._asked(node.name, cast.requests))
         asked = len(cast.requests)

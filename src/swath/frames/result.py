@@ -263,7 +263,8 @@ def aliases(operator: Operator | TableOperator, default: str) -> tuple[str, ...]
     first = operator.model if isinstance(operator.model, str) else None
     if operator.model is None:
         first = default
-    return (*([first] if first else []), *operator.fallback)
+    more = operator.others_asked if isinstance(operator, TableOperator) else ()
+    return (*([first] if first else []), *operator.fallback, *more)
 
 
 def model_cost(session: Session) -> Callable[[Operator], float]:

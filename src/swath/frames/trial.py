@@ -15,7 +15,7 @@ from swath.frames.estimate import explain
 from swath.frames.explanation import amount, dollars, duration
 from swath.frames.flows import reading_error
 from swath.frames.optimize import optimize
-from swath.frames.plan import Plan, Source, Step
+from swath.frames.plan import Plan, Source, Step, Whole
 from swath.frames.result import FrameRun, Settings, check_models, launch, model_cost
 from swath.frames.survey import survey
 from swath.messages import Completion
@@ -114,6 +114,17 @@ def try_rows(
     settings = Settings(name, max_cost, progress, rules, session, tally.add)
     run = launch(replace(whole, source=source, nodes=rest), settings)
     calls, tokens_in, tokens_out, cost = (tally.whole(i, rows) for i in range(4))
+    if any(isinstance(node, Whole) for node in whole.nodes):
+        # A few rows tell nothing of what looks at all of them: the plan's estimate must do.
+        calls, tokens_in, tokens_out, cost = (
+            Range(value, value, value)
+            for value in (
+                float(before.calls),
+                float(before.input_tokens),
+                float(before.output_tokens),
+                before.cost_usd,
+            )
+        )
     # Time is the plan's estimate, corrected by how many calls the rows did need.
     pace = before.minutes / before.calls if before.calls else 0.0
     minutes = Range(calls.low * pace, calls.estimate * pace, calls.high * pace)

@@ -9,9 +9,8 @@ from typing import Any
 import polars as pl
 
 from swath.operators import naming, vectors
-from swath.operators.asking import Ask
+from swath.operators.asking import Ask, Sizes
 from swath.operators.base import as_choice
-from swath.operators.looking import sizes
 from swath.operators.table import ColumnOperator, Forecast
 
 EMBED = "local/minilm-l6"
@@ -42,12 +41,14 @@ class Cluster(ColumnOperator):
     def reads(self, schema: pl.Schema) -> frozenset[str]:
         return vectors.roots(self.text, schema)
 
+    @property
+    def others_asked(self) -> tuple[str, ...]:
+        return (*([self.names] if isinstance(self.names, str) else []), *self._names_fallback)
+
     def describe(self) -> str:
         return f"cluster({'k chosen' if self.k is None else self.k})"
 
     async def values(self, ask: Ask, table: pl.DataFrame) -> list[Any]:
-        if isinstance(self.names, str):
-            ask.model(self.names)  # unknown: before anything is spent
         rows_of = vectors.texts_of(self.text, table)
         texts = list(rows_of)
         cells: list[Any] = [None] * table.height
@@ -82,9 +83,8 @@ class Cluster(ColumnOperator):
         return cells
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        look = sizes()
         texts = list(vectors.texts_of(self.text, table))
         number = len(texts) * (rows / table.height if table.height else 0.0)
         cast = Forecast(rows=rows)

@@ -8,7 +8,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.operators.asking import Ask, Stopped
+from swath.operators.asking import Ask, Sizes, Stopped
 from swath.operators.base import ModelChoice
 from swath.operators.cascade import Cascade
 from swath.operators.expected import expected_pairs
@@ -61,6 +61,10 @@ class Dedupe(ColumnOperator):
 
     def reads(self, schema: pl.Schema) -> frozenset[str]:
         return frozenset(path(name, schema)[0] for name in self.text.names)
+
+    @property
+    def others_asked(self) -> tuple[str, ...]:
+        return tuple(filter(None, [self.options.embed_model]))
 
     def describe(self) -> str:
         return f"dedupe({', '.join(self.text.names)})"
@@ -118,11 +122,12 @@ class Dedupe(ColumnOperator):
         return [None if g is None else order.setdefault(g, len(order)) for g in entity]
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
         texts = [(text,) for text in self.texts(table)]
         scale = rows / max(table.height, 1)
         cast = expected_pairs(
+            look,
             self.wording,
             texts,
             texts,
@@ -181,9 +186,9 @@ class Deduped(TableOperator):
         return table[[row for row, _ in kept]].with_columns(counts)
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        cast = self.entities.forecast(table, rows)
+        cast = self.entities.forecast(look, table, rows)
         cast.assumed += ("no rows are duplicates, as far as later steps go",)
         return cast
 

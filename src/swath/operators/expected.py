@@ -9,9 +9,9 @@ import polars as pl
 
 from swath.messages import Message
 from swath.operators import property as compared
+from swath.operators.asking import Sizes
 from swath.operators.base import Operator
 from swath.operators.cascade import Cascade
-from swath.operators.looking import sizes
 from swath.operators.matching import EXPECTED, Settings, all_pairs, far_apart
 from swath.operators.pairs import GROUP_CHARS, Row, group_size, grouped
 from swath.operators.similar import rank
@@ -24,10 +24,10 @@ SHOWN = 400  # questions that are measured
 RANKED = 1000  # rows a side that pairs are counted on
 
 
-def expected_labels(sides: Iterable[tuple[Operator, pl.DataFrame, float]]) -> Forecast:
+def expected_labels(look: Sizes, sides: Iterable[tuple[Operator, pl.DataFrame, float]]) -> Forecast:
     """One question for each distinct row of each side."""
     cast = Forecast()
-    default = sizes().default
+    default = look.default
     seen: set[tuple[str, tuple[Message, ...]]] = set()
     for operator, table, rows in sides:
         scale = rows / max(table.height, 1)
@@ -40,6 +40,7 @@ def expected_labels(sides: Iterable[tuple[Operator, pl.DataFrame, float]]) -> Fo
 
 
 def expected_pairs(
+    look: Sizes,
     wording: Wording,
     left: Sequence[Row],
     right: Sequence[Row],
@@ -52,7 +53,6 @@ def expected_pairs(
     rewrite: bool,
 ) -> Forecast:
     """For distinct rows of samples of two tables, of which the whole is `scale` times as large."""
-    look = sizes()
     predicate = wording.predicate
     alias = predicate.model if isinstance(predicate.model, str) else look.default
     cast = Forecast()

@@ -14,7 +14,7 @@ from typing import Any, Literal, get_args
 import polars as pl
 
 from swath.errors import InputError, listing
-from swath.operators.asking import Ask
+from swath.operators.asking import Ask, Sizes
 from swath.operators.base import Operator
 from swath.operators.expected import expected_labels, expected_pairs
 from swath.operators.join import On
@@ -41,6 +41,11 @@ class Join(TableOperator):
         self.suffix = suffix
 
     # -- what the plan asks
+
+    @property
+    def others_asked(self) -> tuple[str, ...]:
+        named = self.on.settings.embed_model if self.on.by is None else None
+        return () if named is None else (named,)
 
     def reads(self, schema: pl.Schema) -> frozenset[str]:
         return frozenset(schema.names())  # all of them decide which right names get the suffix
@@ -75,27 +80,33 @@ class Join(TableOperator):
     # -- before anything is spent
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
         ((other, others_rows),) = others
         table = table.drop(ROW)
         if self.on.by is not None:
             sides = ((self.on.by[0], table, rows), (self.on.by[1], other, others_rows))
-            cast = expected_labels(sides)
+            cast = expected_labels(look, sides)
         else:
-            cast = self._by_pairs(table, rows, other, others_rows)
+            cast = self._by_pairs(look, table, rows, other, others_rows)
         cast.rows = rows if self.how == "left" else min(rows, others_rows)
         cast.assumed += ("a join finds one match for each row of the smaller table",)
         return cast
 
     def _by_pairs(
-        self, table: pl.DataFrame, rows: float, other: pl.DataFrame, others_rows: float
+        self,
+        look: Sizes,
+        table: pl.DataFrame,
+        rows: float,
+        other: pl.DataFrame,
+        others_rows: float,
     ) -> Forecast:
         on = self.on
         assert on.predicate is not None
         wording = Wording.of(on.predicate, table.schema, other.schema)
         left, right = (_distinct(wording.rows(s, t))[0] for s, t in enumerate((table, other)))
         return expected_pairs(
+            look,
             wording,
             left,
             right,

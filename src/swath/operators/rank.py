@@ -16,7 +16,6 @@ from swath.messages import Message, Request, Schema
 from swath.operators.asking import Ask, Sizes
 from swath.operators.base import ModelChoice
 from swath.operators.comparing import Comparing
-from swath.operators.looking import sizes
 from swath.operators.ordering import Order, simulated
 from swath.operators.table import ROW, Forecast, Rows, TableOperator
 from swath.operators.template import Template, path
@@ -233,9 +232,8 @@ class Ranking(TableOperator):
         return min(self.items_per_call, max(int(SHARE * window / mean), 2))
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        look = sizes()
         alias = self.alias(look)
         texts = list(dict.fromkeys(text for text in self._texts(table) if text is not None))
         share = rows / table.height if table.height else 0.0

@@ -11,8 +11,7 @@ from swath.engine.shape import read_label
 from swath.errors import InputError
 from swath.messages import Completion, Message, Request
 from swath.operators import vectors
-from swath.operators.asking import Ask, Failed
-from swath.operators.looking import sizes
+from swath.operators.asking import Ask, Failed, Sizes
 from swath.operators.nearest import nearest
 from swath.operators.table import Forecast, Rows, TableOperator
 
@@ -107,9 +106,8 @@ class Search(TableOperator):
         return Request(model=alias, messages=(_GRADING, said), choices=GRADES)
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        look = sizes()
         texts = list(vectors.texts_of(self.text, table))
         number = len(texts) * rows / max(table.height, 1)
         cast = Forecast(rows=min(rows, self.k))

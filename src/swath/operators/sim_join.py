@@ -9,8 +9,7 @@ import polars as pl
 
 from swath.errors import InputError, listing
 from swath.operators import vectors
-from swath.operators.asking import Ask
-from swath.operators.looking import sizes
+from swath.operators.asking import Ask, Sizes
 from swath.operators.nearest import above, nearest
 from swath.operators.table import Forecast, Rows, TableOperator
 
@@ -122,10 +121,9 @@ class SimJoin(TableOperator):
         return pl.concat([lefts, joined, scores.to_frame()], how="horizontal")
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
         ((other, others_rows),) = others
-        look = sizes()
         left = vectors.texts_of(self.left, table)
         right = vectors.texts_of(self.right, other)
         texts = list(dict.fromkeys([*left, *right]))

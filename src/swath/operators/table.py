@@ -15,7 +15,7 @@ import polars as pl
 
 from swath.errors import InputError
 from swath.messages import Request
-from swath.operators.asking import Ask
+from swath.operators.asking import Ask, Sizes
 from swath.operators.base import ModelChoice, as_choice
 
 ROW = "__swath_row__"
@@ -77,13 +77,18 @@ class TableOperator(ABC):
 
     @abstractmethod
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
         """What `run` would ask on `rows` rows of which `table` is a sample. Asks nothing."""
 
     @abstractmethod
     def describe(self) -> str:
         """One short line for plans; no prompt text."""
+
+    @property
+    def others_asked(self) -> tuple[str, ...]:
+        """Aliases besides `model` and what steps in for it: known to exist before the run."""
+        return ()
 
     # -- shared
 

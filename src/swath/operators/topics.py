@@ -14,11 +14,10 @@ from swath.engine.shape import Invalid
 from swath.errors import InputError, ProviderError, listing
 from swath.messages import Completion
 from swath.operators import naming, vectors
-from swath.operators.asking import Ask, Failed
+from swath.operators.asking import Ask, Failed, Sizes
 from swath.operators.base import ModelChoice, Operator
 from swath.operators.classify import classify
 from swath.operators.cluster import EMBED
-from swath.operators.looking import sizes
 from swath.operators.table import ColumnOperator, Forecast, Rows, TableOperator
 
 if TYPE_CHECKING:
@@ -74,6 +73,10 @@ class Topics(ColumnOperator):
     def reads(self, schema: pl.Schema) -> frozenset[str]:
         return vectors.roots(self.text, schema)
 
+    @property
+    def others_asked(self) -> tuple[str, ...]:
+        return (self.embed_model,)
+
     def describe(self) -> str:
         return f"topics({'k chosen' if self.k is None else self.k}, by {self.assign})"
 
@@ -94,7 +97,6 @@ class Topics(ColumnOperator):
 
     async def find(self, ask: Ask, rows_of: dict[str, list[int]]) -> _Found:
         """The topics, and each text's."""
-        ask.model(self.embed_model)  # unknown: before anything is spent
         alias, texts, found = self.alias(ask), list(rows_of), _Found()
         drawn = texts
         if len(texts) > self.sample:
@@ -157,9 +159,8 @@ class Topics(ColumnOperator):
         return frame.whole(TopicTable(self)).collect(**settings)
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        look = sizes()
         alias = self.model_name(look.default)
         texts = list(vectors.texts_of(self.text, table))
         number = len(texts) * (rows / table.height if table.height else 0.0)
@@ -227,9 +228,9 @@ class TopicTable(TableOperator):
         return made.sort("rows", descending=True, maintain_order=True)
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
-        cast = self.topics.forecast(table, rows)
+        cast = self.topics.forecast(look, table, rows)
         cast.rows = float(self.topics.k or vectors.GUESS)
         return cast
 

@@ -73,6 +73,11 @@ class Recipe:
         """The golden set as `examples=` of an operator takes it: pairs of a text and its answer."""
         return [(case["text"], case["answer"]) for case in self.cases]
 
+    def __str__(self) -> str:
+        from swath.recipes.showing import text
+
+        return text(self)
+
     def __repr__(self) -> str:
         return f"<recipe {self.name}, over {self.over}: {self.about}>"
 
@@ -86,7 +91,7 @@ class Asking(Recipe):
     parameters: Mapping[str, Parameter] = field(default_factory=dict)
 
     @property
-    def sample(self) -> dict[str, str]:
+    def sample(self) -> dict[str, Any]:
         """Values for the parameters, as the golden set has them."""
         return {name: p.sample for name, p in self.parameters.items()}
 
@@ -172,7 +177,7 @@ class Row(Asking):
         if self.item is None:
             return extract(text, self.schema, instructions=task, **common)
         bound = most or self.most
-        listed = Annotated[list[self.item], Field(min_length=self.least, max_length=bound)]  # type: ignore[name-defined]
+        listed = Annotated[list[self.item], Field(min_length=self.least or None, max_length=bound)]  # type: ignore[name-defined]
         return extract(text, listed, instructions=f"{task} At most {bound}.", **common)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from swath.operators.asking import Ask
+from swath.operators.asking import Ask, Sizes
 from swath.operators.table import Forecast, TableOperator
 from swath.operators.template import missing
 
@@ -42,7 +42,7 @@ class Threads(TableOperator):
         return table.with_columns(pl.Series(NAME, found, dtype=table.schema[self.id]))
 
     def forecast(
-        self, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
+        self, look: Sizes, table: pl.DataFrame, rows: float, *others: tuple[pl.DataFrame, float]
     ) -> Forecast:
         return Forecast(rows=rows)
 
