@@ -82,8 +82,8 @@ def products() -> dict[str, dict[str, str]]:
 @cache
 def prices() -> dict[str, float]:
     rows = read("products_abt.csv", "latin1") + read("products_buy.csv", "latin1")
-    priced = [(r["name"], float(r["price"].strip("$").replace(",", ""))) for r in rows if r["price"]]
-    return single(priced)
+    priced = [(row["name"], row["price"].strip("$").replace(",", "")) for row in rows]
+    return single([(name, float(price)) for name, price in priced if price])
 
 
 @cache
@@ -126,11 +126,11 @@ def quality(task: str, rows: int, answers: list[Any], k: int = K) -> float:
     """`answers` are: the texts kept (predicate), [text, answer] each (map, extract), pairs of
     texts (joins), the texts in order (top-k)."""
     if task == "map":
-        right = {text: said for text, said in answers}
+        right = dict(answers)
         asked = texts(task, rows)
         return sum(right.get(text) == heading(text) for text in asked) / len(asked)
     if task == "extract":
-        told = {text: said for text, said in answers}
+        told = dict(answers)
         asked = texts(task, rows)
         good = [
             (told.get(text) or {}).get(name) == value

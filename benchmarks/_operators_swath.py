@@ -74,7 +74,11 @@ def main() -> None:
     model = {"provider": "openai", "model": "gpt-4.1-nano", "base_url": args.url}
     model["concurrency"] = args.flight
     with tempfile.TemporaryDirectory() as folder:
-        config = {"models": {"m": model}, "default_model": "m", "store": f"sqlite:///{folder}/swath.db"}
+        config = {
+            "models": {"m": model},
+            "default_model": "m",
+            "store": f"sqlite:///{folder}/swath.db",
+        }
         with sw.Session(config, check=False):
             contender.run(TASKS, args)
 

@@ -34,6 +34,8 @@ def extract(prompt: str, body: Body) -> str:
 
 def join(prompt: str, body: Body) -> str:
     names = found(prompt, {name for pair in data.same_product() for name in pair})
+    if len(names) == 1:  # LOTUS's other plan: what would the match be called?
+        return ", ".join(b for a, b in sorted(data.same_product()) if a == names[0])
     same = [(names[0], name) in data.same_product() for name in names[1:]]
     if "matches" in fields(body):
         return json.dumps({"matches": [i for i, true in enumerate(same, 1) if true]})
@@ -117,5 +119,3 @@ def yes_no(true: bool, body: Body) -> str:
     if "True or False" in system(body):  # LOTUS
         return f"Answer: {true}"
     return "yes" if true else "no"
-
-

@@ -96,8 +96,8 @@ def heading(args: Any, found: list[System]) -> None:
         "Operators",
         _report.machine(),
         ", ".join([_report.versions("swath", "polars"), *peers]),
-        f"{args.rows:,} rows (join {args.join} x {args.join}, top {args.k} of {args.top}), {asked}, "
-        f"at most {args.flight} in flight (fenic: its own choice)",
+        f"{args.rows:,} rows (join {args.join} x {args.join}, top {args.k} of {args.top})",
+        f"{asked}, at most {args.flight} in flight (fenic: its own choice)",
         f"${PRICE[0]} a million tokens in, ${PRICE[1]} out; median of {args.repeat}; "
         + "quality: "
         + ", ".join(f"{task} {data.MEASURES[task]}" for task in args.tasks),

@@ -21,7 +21,9 @@ turns = int(sys.argv[1]) if len(sys.argv) > 1 else 6
 speeches = sw.read_jsonl(path("europarl_debates.jsonl")).filter(
     pl.col("speaker") != "President", pl.col("text").str.len_chars().is_between(600, 2500)
 )
-debate = speeches.filter(pl.col("title").str.starts_with("The protection and welfare of")).limit(turns)
+debate = speeches.filter(pl.col("title").str.starts_with("The protection and welfare of")).limit(
+    turns
+)
 
 arguments = (
     debate.with_columns(argument=sw.extract("text", Argument))

@@ -10,9 +10,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.examples_page import PAGE, SIZES
 from tests.servers import AnthropicServer, GoogleServer, OpenAIServer, serve
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
+BESIDE = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(os.environ.get("SWATH_DATA", BESIDE))
 
 
 def run(folder: Path, script: str, *arguments: str, **env: str) -> str:
@@ -31,7 +34,7 @@ def run(folder: Path, script: str, *arguments: str, **env: str) -> str:
 
 
 def test_every_example_is_told_of_and_tested() -> None:
-    scripts = {path.name for path in EXAMPLES.glob("*.py")}
+    scripts = {path.name for path in EXAMPLES.glob("*.py")} - {"shared_data.py"}
     told = (EXAMPLES / "README.md").read_text("utf-8")
     tested = Path(__file__).read_text("utf-8")
     assert scripts
@@ -81,3 +84,32 @@ def test_chat(tmp_path: Path) -> None:
 def test_local_speeches(tmp_path: Path) -> None:
     out = run(tmp_path, "local_speeches.py", "1")
     assert "Janusz Wojciechowski: " in out
+
+
+# -- over the shared data
+
+
+@pytest.mark.local
+@pytest.mark.parametrize(
+    ("script", "rows", "says"),
+    [
+        ("ticket_triage.py", "5", "Nothing was spent"),
+        ("content_moderation.py", "4", "Mood agrees with the label"),
+        ("market_intelligence.py", "5", "score"),
+        ("parliament_debates.py", "2", "stance"),
+        ("product_matching.py", "3", "decided by the model: precision"),
+    ],
+)
+def test_over_the_shared_data(script: str, rows: str, says: str, tmp_path: Path) -> None:
+    if not DATA.exists():
+        pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
+    out = run(tmp_path, script, rows, SWATH_DATA=str(DATA))
+    assert says in out
+    assert "failed" not in out.replace("0 failed", "")
+
+
+def test_the_page_shows_the_scripts_as_they_stand() -> None:
+    page = PAGE.read_text("utf-8")
+    for name, rows in SIZES.items():
+        assert (EXAMPLES / f"{name}.py").read_text("utf-8").strip() in page, "run the page again"
+        assert f"python examples/{name}.py {rows}` printed" in page

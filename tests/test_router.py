@@ -20,7 +20,9 @@ from swath.routing.kinds import KINDS
 from swath.routing.router import Learned
 from swath.routing.training import load as find
 from swath.routing.training import train
+from tests.conftest import Open
 from tests.router_kit import encode, graded, prompts
+from tests.servers import OpenAIServer, serve
 
 LEARNS = ["similarity", "factorization", "neighbours", "boosted", "difficulty", "ensemble"]
 
@@ -345,3 +347,13 @@ def test_the_default_router_ships_small_and_knows_chat_from_problems() -> None:
     home = files("swath.routing")
     size = sum(len((home / n).read_bytes()) for n in ("default.router", "words.npz"))
     assert size < 5e6
+
+
+def test_any_configured_model_may_embed(open_session: Open, tmp_path: Path) -> None:
+    with serve(OpenAIServer()) as server:
+        open_session(embedder=(server, {"model": "text-embedding-3-small"}))
+        router = train(graded(20), "neighbours", embedding="embedder")
+        again = load(save(router, tmp_path / "a.router"))
+        assert again.embedding == "embedder"
+        texts = prompts(3, 1)[0]
+        np.testing.assert_array_equal(router.score(texts), again.score(texts))

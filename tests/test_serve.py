@@ -394,7 +394,7 @@ def test_bodies_are_bounded() -> None:
 def test_faults_upstream_have_their_status(
     fault: Any, status: int, code: str, streamed: bool
 ) -> None:
-    server = OpenAIServer(faults=[Fault(fault)])
+    server = OpenAIServer(faults=[Fault(fault, retry_after=60)])
     with house(server, deadline=0.4, timeout=0.4) as them:
         with pytest.raises(openai.APIStatusError) as caught:
             list(them.chat(stream=streamed))

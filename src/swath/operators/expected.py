@@ -73,7 +73,7 @@ def expected_pairs(
         fixed = isinstance(settings.candidates, int)
         depth = settings.candidates if isinstance(settings.candidates, int) else EXPECTED
         texts = ([" ".join(row) for row in left], [" ".join(row) for row in right])
-        pairs = rank(*texts, depth, same=same).between(0, depth)
+        pairs = rank(*texts, depth, same=same, either=not fixed).between(0, depth)
         if not fixed:
             cast.assumed += (f"a join asks about the {depth} nearest of each row, either way",)
     number = len(pairs) * grow

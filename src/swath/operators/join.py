@@ -75,8 +75,9 @@ def join(
     Only pairs that are alike are asked about, as many as it takes to find a share of `recall` of
     the true ones; what that share is estimated to be, with its interval, is in `run.notes`.
     `candidates` says by what: "auto" (embeddings and letters), "embedding", "lexical", a number
-    (that many nearest of each row), or "all" pairs. `pairs_per_call` is how many right rows one
-    prompt may ask about; a local model gets one. `max_pairs` is a limit, the most alike first.
+    (that many of the right table's nearest for each left row), or "all" pairs. `pairs_per_call` is
+    how many right rows one prompt may ask about; a local model gets one. `max_pairs` is a limit,
+    the most alike first.
 
     `by=sw.classify("text", […])` says that the statement holds exactly where the labels are equal:
     a call a row and none a pair; for the right table's own column give two. With `rewrite` a

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from swath.errors import InputError
@@ -99,7 +100,13 @@ async def find(
     rounds = settings.rounds(judge.size if judge.cascade is None else 2)
     vectors = await vectors_for(ask, left, right, _kind(settings), settings.embed_model)
     ranked = await asyncio.to_thread(
-        rank, left, right, rounds[-1], vectors=vectors, lexical=settings.lexical, same=same
+        partial(rank, either=not isinstance(settings.candidates, int)),
+        left,
+        right,
+        rounds[-1],
+        vectors=vectors,
+        lexical=settings.lexical,
+        same=same,
     )
     told: dict[Pair, bool] = {}
     if not isinstance(settings.candidates, int):

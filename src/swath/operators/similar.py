@@ -51,10 +51,11 @@ def rank(
     vectors: tuple[Floats, Floats] | None = None,
     lexical: bool = True,
     same: bool = False,
+    either: bool = True,
 ) -> Ranked:
-    """The pairs in which either text is among the `depth` nearest of the other. `vectors` are the
-    texts' embeddings; `same`: both lists are one. Ten thousand by ten thousand take 20
-    seconds on two cores."""
+    """The pairs in which either text is among the `depth` nearest of the other; without `either`,
+    the right one among the nearest of the left one. `vectors` are the texts' embeddings; `same`:
+    both lists are one. Ten thousand by ten thousand take 20 seconds on two cores."""
     np = need_numpy("joins")
     if min(len(left), len(right)) <= same:
         none = np.zeros(0, dtype=np.int64)
@@ -75,6 +76,8 @@ def rank(
             inside = np.arange(block.stop - block.start)
             likeness[inside, inside + block.start] = -np.inf
         rows[block], _ = top(likeness, across)
+        if not either:
+            continue
         better = np.flatnonzero(likeness.max(axis=0) > best[:, -1])
         together = np.concatenate([best[better], likeness[:, better].T], axis=1)
         numbers = np.arange(block.start, block.stop)
@@ -83,15 +86,12 @@ def rank(
         )
         chosen, best[better] = top(together, down)
         where[better] = np.take_along_axis(places, chosen, axis=1)
-    pairs = np.concatenate(
-        [
-            _coded(np.arange(n).repeat(across), rows.ravel(), m, same),
-            _coded(where.ravel(), np.arange(m).repeat(down), m, same),
-        ]
-    )
-    ranks = np.concatenate(
-        [np.tile(np.arange(1, across + 1), n), np.tile(np.arange(1, down + 1), m)]
-    )
+    pairs = _coded(np.arange(n).repeat(across), rows.ravel(), m, same)
+    ranks = np.tile(np.arange(1, across + 1), n)
+    if either:
+        back = _coded(where.ravel(), np.arange(m).repeat(down), m, same)
+        pairs = np.concatenate([pairs, back])
+        ranks = np.concatenate([ranks, np.tile(np.arange(1, down + 1), m)])
     order = np.lexsort((ranks, pairs))
     pairs, ranks = pairs[order], ranks[order]
     first = np.concatenate([[True], pairs[1:] != pairs[:-1]])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
@@ -53,7 +53,8 @@ class Slant(BaseModel):
     quote: Quote = Field(description="the sentence that shows it")
 
 
-Grade = Annotated[int, Field(ge=1, le=5)]
+# Alternatives, for not every provider holds a model to bounds.
+Grade = Literal[1, 2, 3, 4, 5]
 
 
 class Quality(BaseModel):

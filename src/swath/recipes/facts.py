@@ -18,9 +18,7 @@ class Entity(BaseModel):
 
 class Relation(BaseModel):
     subject: str = Field(description="who or what: a name of the text")
-    relation: str = Field(
-        max_length=60, description="a verb in two or three words, such as 'works for'"
-    )
+    relation: str = Field(description="a verb in two or three words, such as 'works for'")
     object: str = Field(description="whom or what: another name of the text")
     quote: Quote = Field(description="the sentence that says so")
 

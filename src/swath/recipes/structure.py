@@ -11,7 +11,7 @@ from swath.recipes.recipe import Row
 
 
 class Section(BaseModel):
-    title: str = Field(max_length=60, description="a title of two to six words")
+    title: str = Field(description="a title of two to six words")
     starts: Quote = Field(description="the sentence with which the section begins")
 
 
@@ -47,9 +47,7 @@ topics = Row(
     about="What the text is about, in a few words each; or which of given labels.",
     instructions="List the topics of the text, the main one first.",
     labelled="Name every topic that the text is about.",
-    item=Annotated[
-        str, Field(max_length=60, description="a topic in one to three words, no sentence")
-    ],
+    item=Annotated[str, Field(description="a topic in one to three words, no sentence")],
     least=1,
 )
 sections = Row(

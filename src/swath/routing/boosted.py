@@ -1,5 +1,5 @@
-"""`boosted`: gradient-boosted trees (LightGBM) over embeddings and cheap features. The best of the
-routers here on prompts like its training prompts. Saved as plain arrays, evaluated by numpy."""
+"""`boosted`: gradient-boosted trees (LightGBM) over embeddings and cheap features, for prompts like
+its training prompts. Saved as plain arrays, evaluated by numpy."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`difficulty`: item response difficulty, predicted linearly from cheap features and word vectors.
 
-The strongest of the cheap routers on prompts like its training prompts. Features and targets are
-centred within each source, so that only what makes a prompt hard among its own kind is learned.
+For prompts like its training prompts, at a fraction of a millisecond a decision. Features and
+targets are centred within each source, so that only what makes a prompt hard among its own kind is
+learned.
 """
 
 from __future__ import annotations

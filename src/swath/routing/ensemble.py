@@ -1,5 +1,6 @@
-"""`ensemble`: the mean of several routers' scores, each on its own scale first; where they disagree
-the prompt is uncertain, and `explain` shows it."""
+"""`ensemble`: the mean of several routers' scores, each on its own scale first. The best here on
+prompts like its training prompts (docs/routing.md). Where its members disagree the prompt is
+uncertain, and `explain` shows it."""
 
 from __future__ import annotations
 
@@ -25,7 +26,7 @@ class Ensemble(Shared):
     members: list[Shared] = field(default_factory=list)
 
     kind = "ensemble"
-    summary = "the mean of difficulty, boosted and neighbours"
+    summary = "difficulty, boosted and neighbours together; the best for prompts like yours"
     embeds = True
     memorizes = True
 

@@ -20,7 +20,8 @@ Encode = Callable[[Sequence[str]], Floats]
 
 LOCAL = "local/minilm-l6"
 HEAD, TAIL = 200, 120  # characters
-BATCH = 8  # larger ones fall out of the processor's cache, and are slower
+BATCH = 8  # for the local encoder: larger ones fall out of the processor's cache, and are slower
+REMOTE = 256
 
 
 def gist(prompt: str) -> str:
@@ -48,8 +49,9 @@ class Vectors:
         keys = [hashlib.sha256(t.encode()).hexdigest() for t in texts]
         missing = {k: t for k, t in zip(keys, texts, strict=True) if k not in self._known}
         order = sorted(missing, key=lambda k: (len(missing[k]), k))  # like lengths together
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
+        size = BATCH if self.model == LOCAL else REMOTE
+        for start in range(0, len(order), size):
+            part = order[start : start + size]
             self._known.update(zip(part, self._embed([missing[k] for k in part]), strict=True))
         self._new = self._new or bool(missing)
         if not keys:
