@@ -15,6 +15,7 @@ from swath.frames.plan import Ask, Cache, Keep, Node, Plan, Slot, Udf, Whole
 from swath.frames.result import FrameRun, Settings, launch, warn_of_failures
 from swath.frames.tables import Tables
 from swath.frames.traits import expressions, named_expr, reads
+from swath.operators.auto_routed import chosen
 from swath.operators.base import Operator
 from swath.operators.joining import semantic
 from swath.operators.table import ColumnOperator, TableOperator
@@ -132,7 +133,7 @@ class Frame(Output, Tables):
         calls: list[Udf] = []
         for name, value in named.items():
             if isinstance(value, Operator):
-                asked.append((name, value))
+                asked.append((name, chosen(value)))
             elif isinstance(value, UdfCall):
                 calls.append(Udf(name, value, value.reads(self.schema)))
             elif isinstance(value, ColumnOperator):

@@ -21,13 +21,14 @@ import polars as pl
 from swath.errors import InputError
 from swath.messages import Completion, Message, Request
 from swath.operators.asking import Ask, Check, Sizes
+from swath.operators.auto import Auto
 from swath.operators.long import checked, pieces_of, read
 from swath.operators.parts import Part
 from swath.operators.template import Template, as_text, missing, path
 
-ModelChoice = str | Sequence[str] | pl.Expr | None
-"""An alias; several, of which the first is asked and the rest step in; an alias per row; None: the
-session's default model."""
+ModelChoice = str | Sequence[str] | pl.Expr | Auto | None
+"""An alias; several, of which the first is asked and the rest step in; an alias per row; an
+`sw.auto`; None: the session's default model."""
 
 __all__ = ["Ask", "Check", "ModelChoice", "Operator"]
 
@@ -72,6 +73,7 @@ class Operator(ABC):
         self.long = checked(long, self.text)
         if self.long != "refuse":
             self.single = False
+        self.auto = model if isinstance(model, Auto) else None
         self.model, self.fallback = as_choice(model)
         self.temperature = temperature
         self.max_tokens = max_tokens
@@ -146,6 +148,7 @@ class Operator(ABC):
     def with_model(self, model: ModelChoice) -> Self:
         """The same questions, put to another model."""
         other = copy(self)
+        other.auto = model if isinstance(model, Auto) else None
         other.model, other.fallback = as_choice(model)
         return other
 
@@ -235,6 +238,7 @@ class Operator(ABC):
             self.shots,
             self.long,
             self.settings,
+            self.auto,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -292,6 +296,8 @@ def _readable(text: str | pl.Expr | Template) -> str | pl.Expr | Template:
 def as_choice(model: ModelChoice) -> tuple[str | pl.Expr | None, tuple[str, ...]]:
     if model is None or isinstance(model, str | pl.Expr):
         return model, ()
+    if isinstance(model, Auto):  # never asked as it stands: the frame puts a router before it
+        return model.large, ()
     aliases = tuple(model) if isinstance(model, Sequence) else ()
     if not aliases or not all(isinstance(a, str) for a in aliases):
         raise InputError(

@@ -32,7 +32,7 @@ def usage(recipe: Recipe) -> str:
 
 def prompt(recipe: Row | Group) -> str:
     """What the model is told before it sees a text; the examples come after it."""
-    return operator(recipe).ask("", "model").messages[0].content
+    return str(operator(recipe).ask("", "model").messages[0].content)
 
 
 def schema(recipe: Row | Group) -> dict[str, Any] | list[str] | None:
