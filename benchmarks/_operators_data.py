@@ -122,26 +122,28 @@ def sides(rows: int) -> tuple[list[str], list[str]]:
 # -- how good the answers are
 
 
+def share(good: list[bool]) -> float:
+    return sum(good) / len(good)
+
+
 def quality(task: str, rows: int, answers: list[Any], k: int = K) -> float:
     """`answers` are: the texts kept (predicate), [text, answer] each (map, extract), pairs of
     texts (joins), the texts in order (top-k)."""
     if task == "map":
-        right = dict(answers)
-        asked = texts(task, rows)
-        return sum(right.get(text) == heading(text) for text in asked) / len(asked)
+        said, asked = dict(answers), texts(task, rows)
+        return share([said.get(text) == heading(text) for text in asked])
     if task == "extract":
-        told = dict(answers)
-        asked = texts(task, rows)
-        good = [
+        told, asked = dict(answers), texts(task, rows)
+        fields = [
             (told.get(text) or {}).get(name) == value
             for text in asked
             for name, value in products()[text].items()
         ]
-        return sum(good) / len(good)
+        return share(fields)
     if task == "top-k":
         known, asked = prices(), texts(task, rows)
         best = sorted((known[text] for text in asked), reverse=True)[:k]
-        return sum(known[text] >= best[-1] for text in answers[:k]) / len(best)
+        return sum(known[text] >= best[-1] for text in answers[:k]) / len(best[:k])
     if task == "predicate":
         found = set(answers)
         true: set[Any] = {text for text in texts(task, rows) if about_card()[text]}
@@ -150,7 +152,7 @@ def quality(task: str, rows: int, answers: list[Any], k: int = K) -> float:
         found = {tuple(pair) for pair in answers}
         true = {(a, b) for a, b in same_product() if a in set(left) and b in set(right)}
     else:
-        asked, label = texts(task, rows), sentiment()
+        reviews, label = texts(task, rows), sentiment()
         found = {tuple(pair) for pair in answers if pair[0] != pair[1]}
-        true = {(a, b) for a in asked for b in asked if a != b and label[a] == label[b]}
+        true = {(a, b) for a in reviews for b in reviews if a != b and label[a] == label[b]}
     return 2 * len(found & true) / max(len(found) + len(true), 1)

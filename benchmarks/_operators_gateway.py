@@ -1,10 +1,14 @@
 """A loopback server that speaks OpenAI's chat format and asks the packaged model, so that systems
-that know no other door can be compared over it. It counts what it answers, as the mock does.
+that know no other door can be compared over it. It counts what it answers, and tells and forgets
+it at the mock's own doors. A process of its own: the model's memory is not the contenders'.
 """
 
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,6 +16,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import swath as sw
+from benchmarks import _report
+from tests.servers import Remote
+
+LONGEST = 128  # tokens of an answer: the packaged model is slow
 
 
 class Gateway(ThreadingHTTPServer):
@@ -20,7 +28,6 @@ class Gateway(ThreadingHTTPServer):
     def __init__(self, session: sw.Session) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
         self.session = session
-        self.base_url = f"http://127.0.0.1:{self.server_address[1]}/v1"
         self.lock = threading.Lock()
         self.reset()
 
@@ -30,13 +37,10 @@ class Gateway(ThreadingHTTPServer):
         )
         self.in_flight = 0
 
-    def stats(self) -> dict[str, int]:
-        return self.counted
-
     def answer(self, body: dict[str, Any]) -> sw.Completion:
         wanted = body.get("response_format") or {}
         schema = wanted.get("json_schema", {}).get("schema")
-        limit = body.get("max_completion_tokens") or body.get("max_tokens") or 128
+        limit = body.get("max_completion_tokens") or body.get("max_tokens") or LONGEST
         with self.lock:
             self.in_flight += 1
             self.counted["in_flight_peak"] = max(self.counted["in_flight_peak"], self.in_flight)
@@ -44,7 +48,11 @@ class Gateway(ThreadingHTTPServer):
             messages = [{"role": m["role"], "content": said(m)} for m in body["messages"]]
             # Nothing is taken from the store: each system pays for its own questions.
             done = self.session.complete(
-                messages, response=schema, max_tokens=min(limit, 128), temperature=0.0, fresh=True
+                messages,
+                response=schema,
+                max_tokens=min(limit, LONGEST),
+                temperature=0.0,
+                fresh=True,
             )
         finally:
             with self.lock:
@@ -60,8 +68,15 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: Gateway
 
+    def do_GET(self) -> None:
+        self.say(200, self.server.counted)
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        if self.path == "/__reset":
+            self.server.reset()
+            self.say(200, {})
+            return
         try:
             done = self.server.answer(body)
         except sw.SwathError as error:
@@ -93,16 +108,31 @@ def said(message: dict[str, Any]) -> str:
 
 
 @contextmanager
-def gateway(folder: str) -> Iterator[Gateway]:
-    """`folder` takes the store."""
-    config = {"store": f"sqlite:///{folder}/swath.db"}
-    with sw.Session(config, check=False) as session:
-        server = Gateway(session)
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
+def gateway() -> Iterator[Remote]:
+    command = [_report.PYTHON, "-m", "benchmarks._operators_gateway"]
+    root = _report.ROOT
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=root) as process:
         try:
-            yield server
+            assert process.stdout is not None
+            line = process.stdout.readline()
+            if not line:
+                sys.exit("The local model could not be loaded: try `swath models`.")
+            url = json.loads(line)["url"]
+            yield Remote(url, f"{url}/v1", process)
         finally:
-            server.shutdown()
-            server.server_close()
-            thread.join()
+            process.terminate()
+            process.wait(10)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        config = {"store": f"sqlite:///{folder}/swath.db"}
+        with sw.Session(config, check=False) as session:
+            session.complete("Are you there?", max_tokens=1)  # loading it is nobody's time
+            server = Gateway(session)
+            print(json.dumps({"url": f"http://127.0.0.1:{server.server_address[1]}"}), flush=True)
+            server.serve_forever()
+
+
+if __name__ == "__main__":
+    main()

@@ -41,7 +41,7 @@ def main() -> None:
         work(args.role, Path(args.folder), rows, args.profile)
         return
     _report.heading("Plan of six stages", _report.machine(), _report.versions("swath", "polars"))
-    lines = []
+    lines: list[list[str]] = []
     for rows in args.rows:
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(args.folder or temporary) / str(rows)
@@ -182,7 +182,7 @@ def fill(folder: Path, rows: int) -> None:
     from swath.messages import Completion, Usage
 
     usage = Usage(input_tokens=120, output_tokens=60)
-    parts = []
+    parts: list[pl.DataFrame] = []
     with _report.Meter() as meter, session(folder) as opened:
         engine = opened.engine
 
@@ -203,7 +203,7 @@ def fill(folder: Path, rows: int) -> None:
             parts.append(table)
             few = table.filter(pl.col("id") % 10 != 0)
             opened.call(store(demand(), few, ["yes" if wanted(i) else "no" for i in few["id"]]))
-            some = few.filter(pl.col("id").map_elements(wanted, pl.Boolean))
+            some = few.filter(pl.Series([wanted(i) for i in few["id"]]))
             ids = some["id"].to_list()
             found = [answer(i) for i in ids]
             opened.call(store(argument(), some, found))

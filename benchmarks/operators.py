@@ -3,7 +3,7 @@
 One mock server that is always right, 50 ms a call; the same rows and the same words for all. Each
 contender is a process of its own, fenic and LOTUS each in an environment of its own, made on first
 use. Calls and tokens are counted by the server (four characters a token), for all alike. `--local`
-asks the packaged model instead, over a few rows, through a loopback server in this process.
+asks the packaged model instead, over a few rows, through a loopback server.
 """
 
 from __future__ import annotations
@@ -168,7 +168,7 @@ def server(task: str, args: Any) -> Iterator[Any]:
     if args.local:
         from benchmarks._operators_gateway import gateway
 
-        with tempfile.TemporaryDirectory() as folder, gateway(folder) as local:
+        with gateway() as local:
             yield local
         return
     from benchmarks._operators_truth import hook

@@ -17,8 +17,8 @@ from tests.servers import OpenAIServer, serve
 
 pytest_plugins = ["pytester"]
 # A run in this process forgets the modules that it loads; these are loaded before.
-for module in ("golden.run", "golden.junit", "golden.text", "prompts.history"):
-    import_module(f"swath.evals.{module}")
+for module in ("evals.golden.run", "evals.golden.junit", "evals.golden.text", "prompting.history"):
+    import_module(f"swath.{module}")
 for module in ("catalog.models", "cli.tables", "frames.readers", "operators", "store.sqlite"):
     import_module(f"swath.{module}")
 # The plugin comes by its entry point where the package is installed; else it is named.

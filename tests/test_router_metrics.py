@@ -37,7 +37,7 @@ def by_the_recipe(scores: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> C
     return Curve(x, y, weak.mean(), strong.mean())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(grades, st.integers(0, 5))
 def test_curves_follow_the_recipe(rows: list[tuple[float, float, int]], seed: int) -> None:
     # Where an edge falls on a row, numpy's 0.30000000000000004 puts it just above: no such sizes.
@@ -50,7 +50,9 @@ def test_curves_follow_the_recipe(rows: list[tuple[float, float, int]], seed: in
     np.testing.assert_allclose(found.x, wanted.x)
     np.testing.assert_allclose(found.y, wanted.y)
     assert found.apgr == pytest.approx(wanted.apgr)
-    assert found.cpt(0.5) == pytest.approx(wanted.cpt(0.5))
+    half = (wanted.weak + wanted.strong) / 2
+    if np.abs(wanted.y - half).min() > 1e-9:  # on a level stretch the last bit decides
+        assert found.cpt(0.5) == pytest.approx(wanted.cpt(0.5))
 
 
 @settings(max_examples=60, deadline=None)

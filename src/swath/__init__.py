@@ -54,6 +54,7 @@ if TYPE_CHECKING:
     from swath.messages import Usage as Usage
     from swath.operators import Quote as Quote
     from swath.operators import async_udf as async_udf
+    from swath.operators import auto as auto
     from swath.operators import cascade as cascade
     from swath.operators import classify as classify
     from swath.operators import cluster as cluster
@@ -112,6 +113,7 @@ _HOMES = {
     "swath.operators": (
         "Quote",
         "async_udf",
+        "auto",
         "cascade",
         "classify",
         "cluster",

@@ -58,7 +58,7 @@ class Frame(Output, Tables):
         plan = self._plan
         for condition in conditions:
             if isinstance(condition, Operator):
-                plan = plan.then(self._keep(plan, condition))
+                plan = plan.then(self._keep(plan, chosen(condition)))
             else:
                 for mask in expressions([condition], "filter"):
                     plan = plan.then(steps.filter_(plan.schema, mask))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from swath.operators.quote import Quote as Quote
 
 if TYPE_CHECKING:
+    from swath.operators.auto import auto as auto
     from swath.operators.cascade import cascade as cascade
     from swath.operators.classify import classify as classify
     from swath.operators.cluster import cluster as cluster
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 _FILES = {
     "async_udf": "udf",
+    "auto": "auto",
     "cascade": "cascade",
     "classify": "classify",
     "cluster": "cluster",

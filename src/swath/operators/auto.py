@@ -36,9 +36,9 @@ class Sent:
 
     Rows whose score is below `threshold` are asked of `small`, the others of `large`; None: all go
     to `large`, and `why` says for what reason. Of `rows` rows, `learned` taught the router and
-    `checked` chose the threshold: both kinds keep the large model's answer. `share` of those checked
-    could have gone to `small`; `ranking` is the chance that of two rows of which only one is good
-    enough the router knows which (0.5: it knows nothing). `by_small` and `by_large` count questions,
+    `checked` chose the threshold: both kinds keep the large model's answer. `share` of those
+    checked could have gone to `small`; `ranking` is the chance that the router tells which of two
+    rows is the worse one for it (0.5: it knows nothing). `by_small` and `by_large` count questions,
     equal rows once, by whose answer they got.
     """
 

@@ -17,7 +17,7 @@ from swath.operators.guarantees import tolerance
 from swath.routing.calibrate import for_quality
 from swath.routing.graded import Graded
 from swath.routing.router import Calibration, Learned, percentiles
-from swath.routing.train import train
+from swath.routing.training import train
 from swath.routing.vectors import Encode
 
 if TYPE_CHECKING:
@@ -123,5 +123,3 @@ def known_vectors(table: dict[str, Any]) -> Encode:
         return np.array([table[p] for p in prompts], np.float64).reshape(len(prompts), -1)
 
     return encode
-
-

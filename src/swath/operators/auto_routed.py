@@ -113,10 +113,15 @@ class AutoRouted(Operator):
             if r is not None and reply is not None
         }
         vectors = await self._vectors(ask, asked)
-        for sent, small in zip(sents, by_model, strict=False):
+        for sent, small in zip(sents, by_model[:-1], strict=True):
             sent.spent(*_once(small), *_once(large))
             await self._learn(ask, sent, asked, small, large, learned, vectors)
-        return self._settled(ask, max(sents, key=lambda s: self._gain(ask, s)), known)
+        best = max(sents, key=lambda sent: self._gain(ask, sent))
+        for other in sents:
+            if other is not best:
+                best.small_usd += other.small_usd
+                best.judge_usd += other.judge_usd
+        return self._settled(ask, best, known)
 
     async def _learn(
         self,
@@ -219,9 +224,7 @@ class AutoRouted(Operator):
             grade = judge(self._text(request), answer)
             value = float(await grade if inspect.isawaitable(grade) else grade)
             if not 0 <= value <= 1:
-                raise InputError(
-                    f"judge= gave the grade {value}.", hint="Grades are from 0 to 1."
-                )
+                raise InputError(f"judge= gave the grade {value}.", hint="Grades are from 0 to 1.")
             grades.append(value)
         return grades[0], grades[1]
 

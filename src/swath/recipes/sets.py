@@ -58,7 +58,7 @@ def _fields(value: Any, name: str = "") -> dict[str, list[Any]]:
 
 def _alike(got: list[Any], wanted: list[Any]) -> float:
     if len(got) == len(wanted) == 1 and all(isinstance(v, int) for v in (*got, *wanted)):
-        return max(1 - abs(got[0] - wanted[0]) / 4, 0.0)
+        return float(max(1 - abs(got[0] - wanted[0]) / 4, 0.0))
     a, b = _words(got), _words(wanted)
     shared = (a & b).total()
     return float(2 * shared / (a.total() + b.total())) if a and b else float(a == b)
