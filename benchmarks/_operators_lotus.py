@@ -69,7 +69,7 @@ def map_(args: Namespace) -> list[Any]:
 def extract(args: Namespace) -> list[Any]:
     columns = {"maker": contender.MAKER, "code": contender.CODE}
     done = table(args).sem_extract(["text"], columns)
-    said = done[list(columns)].to_dict("records")
+    said = done.reindex(columns=list(columns)).fillna("").to_dict("records")  # none could be read
     return [list(row) for row in zip(done["text"], said, strict=True)]
 
 

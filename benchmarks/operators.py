@@ -65,9 +65,12 @@ def main() -> None:
     args.k = args.k or (3 if small else data.K)
     found = systems(not args.no_peers)
     heading(args, found)
-    lines = list(compared(args, found))
+    told = {task: compared(task, args, found) for task in args.tasks}
     columns = ["calls", "tokens in", "out", "dollars", "seconds", "rows/s", "in flight", "RSS MiB"]
+    lines = [[task, name, *cells(each)] for task in told for name, each in told[task].items()]
     _report.table(["task", "system", *columns, "quality"], lines)
+    for task, systems_told in told.items():
+        beside(task, systems_told)
     if args.self_join and not small:
         reviews(args, found[0])
 
@@ -104,20 +107,33 @@ def heading(args: Any, found: list[System]) -> None:
     )
 
 
-def compared(args: Any, found: list[System]) -> Iterator[list[str]]:
-    for task in args.tasks:
-        rows = {"join": args.join, "top-k": args.top}.get(task, args.rows)
-        taking = [system for system in found if task in system.tasks]
-        told: dict[str, list[dict[str, Any]]] = {}
-        with server(task, args) as mock:
-            for _ in range(args.repeat):  # in turn: a busy minute falls on all of them
-                for system in taking:
-                    told.setdefault(system.name, []).append(one(system, task, rows, mock, args))
-        for system in taking:
-            yield [task, system.name, *cells(_report.medians(told[system.name]))]
+Told = dict[str, Any]
 
 
-def one(system: System, task: str, rows: int, mock: Any, args: Any) -> dict[str, Any]:
+def compared(task: str, args: Any, found: list[System]) -> dict[str, Told]:
+    """Each system's medians on the task, those that have such an operator."""
+    rows = {"join": args.join, "top-k": args.top}.get(task, args.rows)
+    taking = [system for system in found if task in system.tasks]
+    told: dict[str, list[Told]] = {}
+    with server(task, args) as mock:
+        for _ in range(args.repeat):  # in turn: a busy minute falls on all of them
+            for system in taking:
+                told.setdefault(system.name, []).append(one(system, task, rows, mock, args))
+    return {name: _report.medians(several) for name, several in told.items()}
+
+
+def beside(task: str, told: dict[str, Told]) -> None:
+    """How the first stands beside each of the others."""
+    (name, mine), *others = told.items()
+    for other, its in others:
+        print(
+            f"{task}: {name} makes {mine['calls'] / its['calls']:.2f} x the calls of {other}, at "
+            f"{mine['rows_s'] / its['rows_s']:.1f} x its rows/s and "
+            f"{mine['dollars'] / its['dollars']:.2f} x its dollars"
+        )
+
+
+def one(system: System, task: str, rows: int, mock: Any, args: Any) -> Told:
     """A contender's run: its meter, the server's counters, and the quality of the answers."""
     mock.reset()
     with tempfile.TemporaryDirectory() as folder:
@@ -132,7 +148,7 @@ def one(system: System, task: str, rows: int, mock: Any, args: Any) -> dict[str,
     return told
 
 
-def cells(told: dict[str, Any]) -> list[str]:
+def cells(told: Told) -> list[str]:
     return [
         f"{told['calls']:,.0f}",
         f"{told['in']:,.0f}",
@@ -153,9 +169,9 @@ def reviews(args: Any, swath: System) -> None:
         told = one(swath, "self-join", n, mock, args)
     _report.heading(
         f"Same sentiment: {n} reviews with themselves",
-        f"{n * (n - 1):,} ordered pairs. The mock is always right, so Swath's F1 is the plan's, "
-        "and as good as the labels in practice; the others' figures are published ones, of real "
-        "models.",
+        f"{n * (n - 1):,} ordered pairs. The mock is always right: Swath's F1 is that of the "
+        "plan, and with a real model that of its labels. The others' figures are as published, of "
+        "real models.",
     )
     mine = ["swath", f"{told['calls']:,.0f}", f"${told['dollars']:.4f}", f"{told['quality']:.2f}"]
     others = [[f"{name} (published)", "", cost, f1] for name, cost, f1 in PUBLISHED]

@@ -37,5 +37,5 @@ for row in run.table.iter_rows(named=True):
     print(f"\n{row['products']} products of {brands}\n  {row['offer']}")
 
 # Search the catalogue by meaning; what was embedded above is not embedded again.
-found = catalogue.search("name", "something to cook with", k=3).select("name", "score").collect()
+found = catalogue.search("name", "music at home", k=3).select("name", "score").collect()
 print(found)

@@ -35,8 +35,7 @@ SOLUTIONS = sw.frame(
 
 
 class Case(BaseModel):
-    problem: str = Field(description="the problem named, such as: card lost abroad")
-    wants: str = Field(description="the help asked for, such as: a new card")
+    summary: str = Field(description="what this customer asks, in a few words")
 
 
 rows = int(sys.argv[1]) if len(sys.argv) > 1 else 24
@@ -51,7 +50,7 @@ print(urgent.explain())
 run = urgent.run()
 print(run)
 for row in run.table.head(5).iter_rows(named=True):
-    print(f"\n[{row['team']}] {row['text']}\n  problem: {row['case']['problem']}")
+    print(f"\n[{row['team']}] {row['text']}\n  asks: {row['case']['summary']}")
     print(f"  solution: {row['solution']} ({row['similarity']:.2f})")
 
 # What it took, from the ledger.

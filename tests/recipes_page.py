@@ -20,14 +20,20 @@ from swath.recipes import showing
 ROOT = Path(__file__).parent.parent
 PAGE, SHOWN = ROOT / "docs" / "recipes.md", Path(__file__).parent / "recipes_shown.json"
 MODEL = "qwen2.5-coder-0.5b"
-MOST_TOKENS = 160  # an answer: the local model is held to end within
+MOST_TOKENS = 320  # an answer: the local model is held to end within
+MOST = 2  # items of a list
 DRUGS, FARMS = 1158, 329
 ON_DRUGS = frozenset(
-    "claims claims_to_check emotion entities questions relations sections timeline topics".split()
+    (
+        *("claims", "claims_to_check", "emotion", "entities", "questions", "relations"),
+        *("sections", "timeline", "topics"),
+    )
 )
 """Recipes whose matter the first text has and the second has not."""
 GROUP = (282, 283)
 CORPUS = (282, 283, 551, 549)
+DEAR = ("citation_network", "contradictions", "glossary", "questions_the_corpus_answers")
+"""Those that ask for a list of each text: over the texts of GROUP alone."""
 
 INTRO = """\
 # Recipes
@@ -44,7 +50,7 @@ frame.with_columns(                                           # over rows
     stance=sw.recipes.stance("speech", target="the euro"),
 )
 frame.group_by("debate").agg(                                 # over groups
-    agreed=sw.recipes.consensus("{speaker}: {speech}"),
+    agreed=sw.recipes.consensus("{{speaker}}: {{speech}}"),
 )
 sw.recipes.contradictions(frame, "speech", id="id")           # over the corpus: a frame of a frame
 ```
@@ -68,13 +74,14 @@ In a terminal: `swath recipes`, `swath recipes show stance`, and
 
 ## How good are they?
 
-As good as the model. Every row below is what `{model}`, {size}, answered with at most {tokens}
-tokens; nothing was picked or mended. The types and the quotes hold at any size; the judgement does
-not. At 0.5B the model copies sentences where it should put things in its own words, finds few of
-what a list should hold, grades without reason, and takes one relation between texts for another.
-Labels with a clear meaning, names and main claims are usable; treat the rest as a test of your
-plan, and run it on a larger model. `sw.compare` and `swath eval` say whether a larger one is worth
-it.
+As good as the model. Every answer below is what `{model}` gave ({size}),
+with `most={most}` (entities and topics aside) and `max_tokens={tokens}`; nothing was picked or
+mended. Types and quotes hold at any size (a date whose year is not in the quote is left out); the
+judgement does not. At 0.5B the model copies sentences where it should use its own words, puts a
+claim beside the quote of its neighbour, takes any sentence for an event or a term, grades without
+reason, and is often wrong about how two texts are related. Names, references and main claims are
+usable, and labels roughly; take the rest as a test of your plan and run it on a larger model.
+`sw.compare` and `swath eval` say whether a larger one is worth it.
 """
 
 
@@ -95,11 +102,11 @@ def corpus(ids: tuple[int, ...]) -> pl.DataFrame:
     return rows.with_columns(text=pl.Series([excerpt(id) for id in rows["id"]]))
 
 
-def asked(name: str) -> tuple[pl.DataFrame, sw.Frame]:
+def asked(name: str, most: int = MOST) -> tuple[pl.DataFrame, sw.Frame]:
     """The table, and the frame of `name` over it: one text, one group, or a small corpus."""
     recipe: Any = sw.recipes.get(name)
     if recipe.over == "corpus":
-        table = corpus(CORPUS)
+        table = corpus(GROUP if name in DEAR else CORPUS)
         more = {"id": "id"}
         if name in ("taxonomy", "evolution_over_time"):
             more = {"k": 2, "areas": 2} if name == "taxonomy" else {"when": "date", "by": "debate"}
@@ -116,7 +123,9 @@ def asked(name: str) -> tuple[pl.DataFrame, sw.Frame]:
     text = text_for(name)
     if name in sw.recipes.names("row") and name in ("answers", "contradicts", "relates"):
         text = f"First: {excerpt(GROUP[0])}\n\nSecond: {excerpt(GROUP[1])}"
-    settings = {} if recipe.labels else {"max_tokens": MOST_TOKENS}
+    settings: dict[str, Any] = {} if recipe.labels else {"max_tokens": MOST_TOKENS}
+    if recipe.item is not None and name not in ("entities", "topics"):
+        settings["most"] = most
     table = pl.DataFrame({"text": [text]})
     return table, sw.frame(table).with_columns(x=recipe("text", **given, **settings))
 
@@ -148,21 +157,22 @@ def ask(names: list[str]) -> None:
 def page() -> str:
     shown = json.loads(SHOWN.read_text("utf-8"))
     size = "0.5 billion parameters in 4 bits"
-    parts = [INTRO.format(model=MODEL, size=size, tokens=MOST_TOKENS)]
+    parts = [INTRO.format(model=MODEL, size=size, tokens=MOST_TOKENS, most=MOST)]
     parts.append("The texts are from the demo's speeches (EuroParlMin, from Europarl):\n")
     parts += [f"> {excerpt(id)}\n" for id in (FARMS, DRUGS)]
     parts.append(
-        "Those over groups and corpora read the first sentences of speeches "
-        f"{', '.join(map(str, CORPUS))}.\n"
+        f"Those over groups read the first sentences of speeches {GROUP[0]} and {GROUP[1]}, those "
+        f"over the corpus of these and of {CORPUS[2]} and {CORPUS[3]} (by id; "
+        f"{', '.join(DEAR[:-1])} and {DEAR[-1]} of the first two).\n"
     )
     titles = {"row": "Over rows", "group": "Over groups", "corpus": "Over the corpus"}
     for over, title in titles.items():
         parts.append(f"## {title}\n")
-        parts += [_entry(name, shown[name]) for name in sw.recipes.names(over)]
+        parts += [_entry(name, shown) for name in sw.recipes.names(over)]
     return "\n".join(parts)
 
 
-def _entry(name: str, answer: Any) -> str:
+def _entry(name: str, shown: dict[str, Any]) -> str:
     recipe: Any = sw.recipes.get(name)
     parts = [f"### {name}\n\n{recipe.about}\n\n```python\n{showing.usage(recipe)}\n```\n"]
     if recipe.over == "corpus":
@@ -172,10 +182,9 @@ def _entry(name: str, answer: Any) -> str:
         parts.append(
             f"Gives `{showing.dtype(recipe)}`.\n\n```text\n{showing.prompt(recipe)}\n```\n"
         )
-    read = "the second text" if name in ON_DRUGS else ""
-    parts.append(
-        f"{MODEL} answers{f', of {read}' if read else ''}:\n\n```json\n{_lines(answer)}\n```\n"
-    )
+    if name in shown:
+        read = ", of the second text" if name in ON_DRUGS else ""
+        parts.append(f"{MODEL} answers{read}:\n\n```json\n{_lines(shown[name])}\n```\n")
     return "\n".join(parts)
 
 

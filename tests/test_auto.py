@@ -15,6 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import swath as sw
+from benchmarks.auto import study
 from swath.errors import InputError
 from swath.operators.auto_learning import ranking, threshold_of
 from swath.operators.guarantees import tolerance
@@ -25,16 +26,8 @@ from tests.servers import Fault, OpenAIServer, serve
 ROWS = 900
 CHEAP = {"price": {"input": 0.1, "output": 0.4}}
 LABELS = ["card", "loan", "fee"]
-_EASY = ["please", "tell", "me", "about", "it", "today", "thanks"]
-_HARD = [
-    "notwithstanding",
-    "the",
-    "aforementioned",
-    "irrevocable",
-    "counterparty",
-    "settlement",
-    "clause",
-]
+_EASY = "please tell me about it today thanks".split()  # noqa: SIM905
+_HARD = "notwithstanding the aforementioned irrevocable counterparty clause".split()  # noqa: SIM905
 
 
 def texts(n: int = ROWS, hard: float = 0.4, seed: int = 0) -> list[str]:
@@ -216,7 +209,7 @@ def test_filters_structs_and_repeated_rows() -> None:
 
     def says(answer: Any) -> Any:
         def respond(text: str, body: Any) -> Any:
-            if body.get("response_format", {}).get("json_schema"):
+            if "kind" in str(body.get("response_format")):
                 return f'{{"kind": "{answer(text, body)}", "about": "money"}}'
             return "yes" if answer(text, body) == "card" else "no"
 
@@ -363,6 +356,19 @@ def test_the_threshold_keeps_its_promise_whatever_the_scores(good: float) -> Non
         assert broken <= 400 * risk + 3 * (400 * risk * (1 - risk)) ** 0.5
         if good == 0.99:
             assert level == np.inf
+
+
+@pytest.mark.parametrize("measure", ["agreement", "grades"])
+def test_auto_keeps_its_promise_over_resampled_tables(measure: str) -> None:
+    """The benchmark in small (benchmarks/auto.py does 200 trials on graded data): most prompts are
+    hard for the weak model if they are long, and it fails on one in thirty of the others."""
+    draw = np.random.default_rng(3)
+    made = texts(1500, seed=3)
+    hard = np.array([is_hard(text) for text in made])
+    weak = (draw.random(1500) < np.where(hard, 0.4, 0.97)) * 1.0
+    one = study(made, weak, np.ones(1500), trials=30, measure=measure)
+    assert one["held"] >= 0.9 - 3 * (0.09 / 30) ** 0.5
+    assert one["saved_mean"] > 0.05
 
 
 def test_a_stricter_promise_never_raises_the_threshold() -> None:

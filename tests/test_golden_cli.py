@@ -98,6 +98,27 @@ def test_other_exit_statuses(
     assert len(done.err.splitlines()) == 1
 
 
+def test_a_budget_stop_still_writes_what_is_known(work: Cli, server: OpenAIServer) -> None:
+    tickets(work.folder, 200)
+    suite(work.folder)
+    reports = ("--json", "out.json", "--junit", "out.xml")
+    done = work("eval", "golden.toml", "--max-cost", "0.002", *reports)
+    assert done.status == 3
+    assert "STOPPED at the budget" in done.out
+    report = json.loads((work.folder / "out.json").read_text())
+    assert report["status"] == "stopped"
+    assert 0 < len(report["rows"]) < 200
+    assert all(row["scores"]["exact"]["score"] == 1 for row in report["rows"])
+    assert not any(check["ok"] for check in report["checks"])
+    assert 0 < report["metrics"]["cost_usd"] <= 0.002
+    root = Xml.parse(work.folder / "out.xml").getroot()
+    assert [case.find("skipped") is not None for case in root.iter("testcase")] == [True]
+    asked = server.stats.answered
+    assert work("eval", "golden.toml", *reports).status == 0
+    assert server.stats.answered == 200 > asked
+    assert json.loads((work.folder / "out.json").read_text())["status"] == "passed"
+
+
 def test_eval_with_a_limit_and_other_models(work: Cli, server: OpenAIServer) -> None:
     suite(work.folder)
     done = work("eval", "golden.toml", "--limit", "7", "--models", "fast")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import polars as pl
@@ -14,8 +16,10 @@ import swath as sw
 from swath import demo
 from swath.engine.quotes import ground, quote_paths
 from swath.evals.golden.read import read_suite
+from swath.operators.examples import as_json
 from swath.recipes import sets
 from swath.recipes.recipe import GOLDEN
+from tests import recipes_page
 from tests.cli_kit import Cli, cli
 from tests.conftest import Open
 from tests.servers import AnthropicServer, Fault, GoogleServer, OpenAIServer, serve
@@ -110,8 +114,6 @@ def test_golden_examples_are_valid(name: str) -> None:
         source = text if isinstance(text, str) else "\n".join(text)
         assert ground(wrapped(name, answer), quotes(name), source)[1] == []
         if shape is not None:
-            from swath.operators.examples import as_json
-
             shape.check(as_json(shape)(answer))
     if name in ROWS:  # shown to a model, they are turns of a conversation
         assert len(asked(name, examples=True).shots) == 2 * len(recipe.cases)
@@ -124,8 +126,6 @@ def test_a_golden_set_passes_what_is_right_and_fails_what_is_not(open_session: O
     right = dict(sw.recipes.emotion.examples)
 
     def respond(prompt: str, body: dict[str, Any]) -> str:
-        import json
-
         return json.dumps({"label": right[prompt] if server.right else "joy"})
 
     with serve(OpenAIServer(respond=respond)) as server:
@@ -167,6 +167,8 @@ def test_examples_are_shown_where_a_list_may_be_empty_and_as_asked() -> None:
     assert sw.recipes.entities("t").shots  # type: ignore[attr-defined]
     assert not sw.recipes.claims("t").shots
     assert not sw.recipes.entities("t", examples=False).shots
+    assert '"Jan Novak"' in str(sw.recipes.entities("t").shots)
+    assert '"Jan Novak"' not in str(sw.recipes.entities("t", most=1).shots)
     own = [("Ada met Bo.", [{"name": "Ada", "kind": "person"}])]
     assert len(sw.recipes.entities("t", examples=own).shots) == 2
     assert not sw.recipes.sentiment("t", labels=["good", "bad"], examples=True).shots
@@ -232,6 +234,27 @@ def test_an_invented_quote_fails_its_row(open_session: Open) -> None:
         assert "quote" in run.errors["reason"][0]
 
 
+def test_a_date_that_the_text_does_not_give_is_left_out(open_session: Open) -> None:
+    told = {"event": "a fire", "when": "then", "day": "1931-03-12"}
+    quotes = ["On 12 March 1931 it burned.", "It burned down."]
+    said = json.dumps({"items": [{"quote": quote, **told} for quote in quotes]})
+    with serve(OpenAIServer(respond=lambda prompt, body: said)) as server:
+        open_session(fast=server)
+        frame = sw.frame({"text": [" ".join(quotes)]})
+        table = frame.with_columns(x=sw.recipes.timeline("text")).collect()
+        assert [event["day"] for event in table["x"][0].to_list()] == [date(1931, 3, 12), None]
+
+
+def test_recipes_are_values() -> None:
+    """Equal where they ask the same, so that the store and the optimizer know them."""
+    for name in ASKING:
+        assert asked(name) == asked(name)
+        assert hash(asked(name)) == hash(asked(name))
+    assert sw.recipes.claims("t", most=2) != sw.recipes.claims("t")
+    assert sw.recipes.stance("t", target="a") != sw.recipes.stance("t", target="b")
+    assert str(sw.recipes.claims("t").describe()) == "extract(t, claims)"
+
+
 def test_long_texts_are_read_in_pieces(open_session: Open) -> None:
     speech = demo.speeches(1)["speech"][0]
     with serve(OpenAIServer(context_window=900, quotes="real")) as server:
@@ -291,3 +314,12 @@ def test_enrich_by_recipe(cli: Cli, fast: Any) -> None:
         wrong = cli(*arguments)
         assert wrong.status in (1, 2)
         assert said in wrong.err, wrong.err
+
+
+# --- the page
+
+
+def test_the_page_is_of_this_catalogue() -> None:
+    assert recipes_page.PAGE.read_text("utf-8") == recipes_page.page(), (
+        "write it anew: python -m tests.recipes_page"
+    )

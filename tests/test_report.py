@@ -226,7 +226,7 @@ def test_text_from_the_data_stays_text(opened: Browser, tmp_path: Path) -> None:
         assert page.title() == EVIL[0]
         assert EVIL[0] in page.inner_text("#decisions")
         for row, text in enumerate(EVIL):
-            page.evaluate("row => { location.hash = `#row=${row}`; }", row + 1)
+            page.evaluate("row => { location.hash = `#row=${row}`; }", row)
             page.wait_for_selector(f"#detail h3:has-text('Row {row + 1}')")
             shown = page.locator("#detail .given .text").evaluate("node => node.textContent")
             assert shown[:1000] == text[:1000]

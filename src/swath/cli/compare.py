@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swath.cli import console
-from swath.cli.options import ConfigPath
+from swath.cli.options import ConfigPath, Json
 
 EXAMPLES = """\b
 swath compare tickets.csv -c text --classify card,loan,other --models fast,strong
@@ -31,7 +31,13 @@ def compare(
         ),
     ] = None,
     models: Annotated[
-        str | None, typer.Option("--models", "-m", metavar="ALIASES", help="Two or more: a,b.")
+        str | None,
+        typer.Option(
+            "--models",
+            "-m",
+            metavar="ALIASES",
+            help="Two or more: a,b; or a,'a temperature=1'.",
+        ),
     ] = None,
     column: Annotated[
         str | None, typer.Option("--column", "-c", metavar="NAME", help="The column with the text.")
@@ -59,6 +65,14 @@ def compare(
         str | None,
         typer.Option(
             "--predicate", metavar="TEXT", help="True or false: 'A card was lost: {text}'."
+        ),
+    ] = None,
+    ref: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="NAME[@V]",
+            help="A saved prompt: the instructions of --extract or --classify, else a template.",
         ),
     ] = None,
     judge: Annotated[
@@ -106,6 +120,7 @@ def compare(
     show: Annotated[
         str | None, typer.Option(metavar="ID", help="Show one that was made: its id or folder.")
     ] = None,
+    as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
     """Compare models on your own rows: cost, speed, agreement, and which answers are better.
@@ -114,32 +129,39 @@ def compare(
     again pays only for what is missing: also after Ctrl-C (exit status 130) or a budget (3).
     """
     if show is not None:
-        _show(show, html, human, config)
+        _show(show, html, human, as_json, config)
         return
     if source is None:
         raise typer.BadParameter("give IN, the table, or --show ID")
-    if sum(given is not None for given in (extract, classify, prompt, statement)) != 1:
+    said = sum(given is not None for given in (extract, classify, prompt, statement))
+    if ref is None and said != 1:
         raise typer.BadParameter("give exactly one of --extract, --classify, --map and --predicate")
-    if prompt is None and statement is None and column is None:
+    if ref is not None and (prompt is not None or statement is not None or said > 1):
+        raise typer.BadParameter("with --prompt give --extract or --classify, or neither")
+    if column is None and (extract is not None or classify is not None):
         raise typer.BadParameter("give --column, the column with the text")
     if models is None:
         raise typer.BadParameter("give --models, two or more with commas")
 
     from swath.evals.compare import compare as run
+    from swath.evals.contestants import contestants
     from swath.frames.writers import writable
     from swath.session import Session
 
     target = None if html is None else writable(html)
-    operator = _operator(column, extract, classify, prompt, statement)
+    entered = names(models)
+    aliases = [each.model for each in contestants(entered)]
+    operator = None if ref else _operator(column, extract, classify, prompt, statement)
     frame = _rows(source, where)
     with Session(config) as session:
-        aliases = names(models)
         judges = names(judge)
+        if operator is None:
+            operator = _prompted(str(ref), column, extract, classify, session)
         _ready(session, [*aliases, *judges])
         made = run(
             frame,
             operator,
-            aliases,
+            entered,
             judge=_judge(judges, mode, criteria),
             n=n,
             by=names(by) or None,
@@ -151,7 +173,7 @@ def compare(
             max_cost=max_cost,
             session=session,
         )
-        _keep(made, out, session)
+        _keep(made, out, as_json, session)
     if target is not None:
         console.note(f"Report: {made.to_html(target)}")
 
@@ -161,17 +183,26 @@ def names(given: str | None) -> list[str]:
     return [part.strip() for part in (given or "").split(",") if part.strip()]
 
 
-def _keep(made: Comparison, out: str | None, session: Session) -> None:
+def _keep(made: Comparison, out: str | None, as_json: bool, session: Session) -> None:
     from swath.evals.keeping import home
 
     folder = made.save(home(session.config) / made.id if out is None else out)
-    console.say(str(made))
+    _say(made, as_json)
     console.note(f"\nKept in {console.place(folder)}. Again: swath compare --show {made.id}")
     if made.items is not None and made.human is None and made.items.height:
-        console.note(f"Check the judge with labels of your own: swath label {out or made.id}")
+        console.note(f"Label some pairs yourself, blind: swath label {out or made.id}")
 
 
-def _show(name: str, html: str | None, human: str | None, config: str | None) -> None:
+def _say(made: Comparison, as_json: bool) -> None:
+    if as_json:
+        console.say_json(made.to_dict())
+    else:
+        console.say(str(made))
+
+
+def _show(
+    name: str, html: str | None, human: str | None, as_json: bool, config: str | None
+) -> None:
     from swath.config import load as load_config
     from swath.evals.comparison import Comparison
     from swath.evals.keeping import find
@@ -179,7 +210,7 @@ def _show(name: str, html: str | None, human: str | None, config: str | None) ->
     made = Comparison.load(find(name, load_config(config)))
     if human is not None:
         made = made.with_human(human)
-    console.say(str(made))
+    _say(made, as_json)
     if html is not None:
         console.note(f"Report: {made.to_html(html)}")
 
@@ -199,6 +230,16 @@ def _operator(
     if "{" not in statement and column is not None:
         statement = f"{statement}\n\n{{{column}}}"
     return operators.predicate(statement)
+
+
+def _prompted(
+    ref: str, column: str | None, extract: str | None, classify: str | None, session: Session
+) -> Operator:
+    from swath.cli.prompts_tried import _maker
+    from swath.prompting.history import prompt
+
+    maker = _maker(column, extract, classify, False)
+    return maker.make(None, prompt(ref, session=session))
 
 
 def _rows(source: str, where: str | None) -> Any:

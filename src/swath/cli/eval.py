@@ -58,11 +58,13 @@ def evaluate(
     """Check a model's answers against a golden set.
 
     Exit status: 0 all checks hold, 1 FAILED (a check does not) or REGRESSED (worse than before,
-    and not by chance), 2 the golden set or the usage is wrong, 3 stopped at the budget.
+    and not by chance), 2 the golden set or the usage is wrong, 3 stopped at the budget: the
+    reports then hold what is known.
     """
     from swath.cli.weights import ensure
     from swath.errors import ConfigError, InputError
     from swath.evals.golden.read import read_suite
+    from swath.evals.golden.report import OutOfBudget
     from swath.evals.golden.run import golden
     from swath.frames import writers
     from swath.session import Session
@@ -70,6 +72,7 @@ def evaluate(
     for path in (json_file, junit):  # before anything is spent
         if path is not None:
             writers.writable(path)
+    stopped: OutOfBudget | None = None
     try:
         suite = read_suite(file)
         with Session(config) as session:
@@ -89,11 +92,15 @@ def evaluate(
     except (InputError, ConfigError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return WRONG
+    except OutOfBudget as stop:
+        stopped, report = stop, stop.report
     if json_file is not None:
         report.save(json_file)
     if junit is not None:
         report.save_junit(junit)
     show(report)
+    if stopped is not None:
+        raise stopped
     return 0 if report.ok else FAILED
 
 

@@ -148,7 +148,11 @@ def _judge(
     items = pairs.with_columns(pl.col("item_id").cast(pl.String))
 
     def save(told: jury.Judged) -> None:
-        table = told.table
+        # As the published files of verdicts have it, and `judge stats` reads it.
+        shown = pl.col("picked_position").replace_strict(
+            {1: "first", 2: "second"}, default=None, return_dtype=pl.String
+        )
+        table = told.table.with_columns(picked_position=shown)
         if pairs.schema["item_id"] != pl.String:
             table = table.with_columns(pl.col("item_id").cast(pairs.schema["item_id"]))
         if "model_a" not in pairs.columns:

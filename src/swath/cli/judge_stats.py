@@ -72,6 +72,10 @@ def stats(
         resamples=resamples,
         seed=seed,
     )
+    if human is not None and not any(group["more"]["labelled"] for group in groups):
+        console.note(
+            "None of the labels belongs to an item that was judged: do the item_id differ?"
+        )
     if out == "-":
         console.say_json(groups)
         return

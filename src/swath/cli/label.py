@@ -53,7 +53,7 @@ def label(
     if made.items is None or not made.items.height:
         raise InputError(
             f"The comparison in '{folder}' has no pairs to label.",
-            hint="Compare with --judge: the pairs are those that the judge saw.",
+            hint="In no row did two models answer.",
         )
     who = annotator or _login()
     labels = labelling.Labels(folder)

@@ -8,6 +8,7 @@ import msgspec
 
 from swath.catalog.model import Model
 from swath.engine.call import Call, Next
+from swath.engine.validate import AGAIN, REPAIRED
 from swath.errors import ProviderError, SwathError
 from swath.messages import AnyReply, Completion
 from swath.store.base import CallRow, Store
@@ -86,6 +87,7 @@ class Ledger:
             route_why=route.why if route else "",
             route_scores=route.scores if route else "",
             strong_usd=route.strong_usd if route else 0.0,
+            repaired=REPAIRED in call.notes or AGAIN in call.notes,
         )
 
 

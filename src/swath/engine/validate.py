@@ -17,6 +17,9 @@ from swath.errors import Kind, ProviderError
 from swath.messages import AnyReply, Completion, Message, Request
 from swath.providers import LOCAL, provider
 
+REPAIRED = "repaired after a first answer of the wrong shape"
+AGAIN = "asked again after an answer that could not be read"
+
 
 class Validating:
     def __init__(self) -> None:
@@ -69,8 +72,8 @@ class Validating:
                 continue
             if asked.choices:
                 text = str(value)
-            if repaired:
-                call.notes.append("repaired after a first answer of the wrong shape")
+            if repaired or again:
+                call.notes.append(REPAIRED if repaired else AGAIN)
             return msgspec.structs.replace(reply, text=text, parsed=value)
 
     def shaped(self, asked: Request, model: Model) -> tuple[Request, list[str]]:

@@ -12,6 +12,7 @@ from swath.errors import InputError
 from swath.evals import jury
 from swath.evals.comparison import Comparison
 from swath.evals.contest import Contest, Purse, column_names, contest
+from swath.evals.contestants import Entry, contestants, judging_themselves, twins
 from swath.evals.judge import Judge, as_judge
 from swath.evals.measure import agreement
 from swath.evals.sampling import sample
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 def compare(
     frame: Any,
     operator: Operator,
-    models: Sequence[str],
+    models: Sequence[Entry],
     *,
     judge: Judge | str | Sequence[str] | None = None,
     n: int | None = 50,
@@ -45,7 +46,9 @@ def compare(
 
     `frame`: a frame, or anything `sw.frame` takes. The sample has `n` rows with text (None: all),
     drawn with `seed`, in the shares of the columns `by` where given. The table keeps its columns
-    and gets one a model, `name_model`. `judge`: an alias, several (a jury), or a `sw.Judge`; it
+    and gets one a model, `name_model`. A model may enter with several settings: `["fast", {"model":
+    "fast", "temperature": 1.0}]`, the second named `fast temperature=1` (or by a `name` of its
+    own). `judge`: an alias, several (a jury), or a `sw.Judge`; it
     judges all pairs of models, or each against `baseline`. `reference`: a column with the correct
     answers, shown to the judge. `human`: labels, as for `Comparison.with_human`. `max_cost` bounds
     models and judge together.
@@ -59,7 +62,8 @@ def compare(
     from swath.evals.concluding import concluded  # a missing extra is told before money is spent
     from swath.session import current
 
-    models = _models(models)
+    entered = contestants(models)
+    named = tuple(each.name for each in entered)
     source = frame_of(frame)
     if not isinstance(operator, Operator):
         raise InputError(
@@ -69,21 +73,22 @@ def compare(
     read = operator.reads(source.schema)
     if reference is not None:
         path(reference, source.schema)
-    jury.pairs(models, baseline)
+    jury.pairs(named, baseline)
     chosen = None if judge is None else as_judge(judge)
     _check(chosen, reference)
     session = session or current()
-    for alias in (*models, *(chosen.models(session.models.default) if chosen else ())):
+    aliases = [each.model for each in entered]
+    for alias in (*aliases, *(chosen.models(session.models.default) if chosen else ())):
         session.models[alias]
 
     purse = Purse(max_cost)
     base = name or default_name(operator)
-    columns = column_names(base, models, source.columns)
+    columns = column_names(base, named, source.columns)
     rows = drawn(source, operator, n, by, seed, purse, session, progress)
     run = f"compare {base}"
-    operators = {model: operator.with_model(model) for model in models}
+    operators = {each.name: each.put(operator) for each in entered}
     ran = contest(rows, operators, columns, purse, session, progress=progress, name=run)
-    notes = [*_twins(models, session), *_notes(ran)]
+    notes = [*twins(entered, session), *_notes(ran)]
     made = Comparison(
         id=ran.run.id,
         name=base,
@@ -91,13 +96,16 @@ def compare(
         column=base,
         operator=operator.describe(),
         instructions=instructions(operator),
-        models=models,
+        models=named,
         inputs=tuple(column for column in source.columns if column in read),
         table=ran.table,
         columns=columns,
         by_model=ran.by_name,
         agreement=agreement(ran.table, columns, operator),
         errors=ran.errors,
+        items=jury.items_of(
+            ran.table, columns, operator, session.models.default, reference, baseline
+        ),
         notes=tuple(notes),
         settings={
             "n": n,
@@ -107,12 +115,12 @@ def compare(
             "reference": reference,
             "judge": None if chosen is None else list(chosen.models(session.models.default)),
             "mode": None if chosen is None else chosen.mode,
-            "contestants": _contestants(chosen, models, session),
+            "contestants": judging_themselves(chosen, entered, session),
+            "asked": {each.name: each.model for each in entered if each.name != each.model},
         },
     )
     if chosen is not None:
-        made = judged(made, operator, chosen, purse, session, progress)
-        made = concluded(made)
+        made = concluded(judged(made, operator, chosen, purse, session, progress))
     return made if human is None else made.with_human(human)
 
 
@@ -124,15 +132,14 @@ def judged(
     session: Session,
     progress: Any,
 ) -> Comparison:
-    """`made` with items, and the judge's verdicts or scores."""
+    """`made` with the judge's verdicts or scores of its items."""
     from dataclasses import replace
 
     default, reference = session.models.default, made.settings["reference"]
-    baseline = made.settings["baseline"]
     settings: dict[str, Any] = {"progress": progress, "name": f"judge {made.name}"}
-    items = jury.items_of(made.table, made.columns, operator, default, reference, baseline)
     if judge.mode == "pairwise":
-        found = jury.verdicts(items, judge, purse, session, **settings)
+        assert made.items is not None
+        found = jury.verdicts(made.items, judge, purse, session, **settings)
         made = replace(made, verdicts=found.table)
     else:
         answers = jury.answers_of(made.table, made.columns, operator, default, reference)
@@ -141,7 +148,7 @@ def judged(
     notes = [*made.notes, *(f"judge: {text} ({times}x)" for text, times in found.notes.items())]
     for kind, count in found.failures["kind"].value_counts(sort=True).iter_rows():
         notes.append(f"judge: {count} verdicts could not be had ({kind})")
-    return replace(made, items=items, judge_cost_usd=found.cost_usd, notes=tuple(notes))
+    return replace(made, judge_cost_usd=found.cost_usd, notes=tuple(notes))
 
 
 def drawn(
@@ -185,54 +192,12 @@ def instructions(operator: Operator) -> str:
     return "\n\n".join(part for part in (said, template) if part)
 
 
-def _models(models: Sequence[str]) -> tuple[str, ...]:
-    names = (models,) if isinstance(models, str) else tuple(models)
-    if len(names) < 2:
-        raise InputError(
-            "A comparison needs at least two models.", hint='For example models=["fast", "strong"].'
-        )
-    if len(set(names)) < len(names):
-        raise InputError(
-            "A model is named twice.",
-            hint="Each once: the same question to the same model has the same answer.",
-        )
-    return names
-
-
 def _check(judge: Judge | None, reference: str | None) -> None:
     if judge is not None and judge.mode == "reference" and reference is None:
         raise InputError(
             "A judge in mode='reference' needs the correct answers.",
             hint="Give reference='column', the column that holds them.",
         )
-
-
-def _twins(models: Sequence[str], session: Session) -> list[str]:
-    """Aliases of one and the same model: the store gives both the same answers."""
-    found: dict[Any, str] = {}
-    notes = []
-    for alias in models:
-        model = session.models[alias]
-        key = (model.identity, repr(sorted(model.defaults.items())))
-        if key in found:
-            notes.append(f"'{found[key]}' and '{alias}' are the same model ({model.id})")
-        found.setdefault(key, alias)
-    return notes
-
-
-def _contestants(judge: Judge | None, models: Sequence[str], session: Session) -> dict[str, str]:
-    """The judges that are compared too, each with the alias of its own answers: by alias, or by
-    provider and model id under another."""
-    if judge is None:
-        return {}
-    own = {(session.models[m].provider, session.models[m].id): m for m in reversed(models)}
-    found = {}
-    for name in judge.models(session.models.default):
-        model = session.models[name]
-        alias = name if name in models else own.get((model.provider, model.id))
-        if alias is not None:
-            found[name] = alias
-    return found
 
 
 def _notes(ran: Contest) -> list[str]:

@@ -195,6 +195,11 @@ class Comparison:
 
     __repr__ = __str__
 
+    def _repr_html_(self) -> str:
+        from swath.evals.report import summary_html
+
+        return summary_html(self)
+
     # -- where it lives
 
     def save(self, path: str | os.PathLike[str] | None = None) -> Path:
@@ -211,6 +216,13 @@ class Comparison:
         from swath.evals.keeping import load
 
         return load(path, session)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON: all but the rows themselves, their pairs, verdicts and labels, which `save`
+        keeps. Tables are lists with a dict a line."""
+        from swath.evals.keeping import to_dict
+
+        return to_dict(self)
 
     # -- people's labels
 

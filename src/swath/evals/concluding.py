@@ -22,6 +22,7 @@ from swath.evals.stats.position import first_rate, order_agreement, settle
 from swath.evals.stats.ppi import Corrected, tuned_ppi_mean
 from swath.evals.stats.trust import judge_trust
 
+_OPINIONS = {"item_id": pl.String(), "verdict": pl.String()}
 SCORE = {"A": 0.0, "B": 1.0, "tie": 0.5}  # how far a verdict prefers b
 
 
@@ -30,8 +31,8 @@ def with_human(made: Comparison, labels: Any) -> Comparison:
     table = labelling.read(labels)
     if made.items is None:
         raise InputError(
-            "This comparison has no judged pairs that labels could belong to.",
-            hint="Compare with judge=….",
+            "This comparison has no pairs that labels could belong to.",
+            hint="It is an old one: make it again, at no cost, with sw.compare(…).",
         )
     known = table.filter(pl.col("item_id").is_in(made.items["item_id"].implode()))
     if not known.height:
@@ -43,24 +44,37 @@ def with_human(made: Comparison, labels: Any) -> Comparison:
 
 
 def concluded(made: Comparison) -> Comparison:
-    """`made` with `trust`, `judges`, `calibration` and `decisions` from what it holds."""
-    if made.items is None or (made.verdicts is None and made.scores is None):
+    """`made` with `trust`, `judges`, `calibration` and `decisions` from what it holds: verdicts,
+    labels, or both."""
+    judged_by = made.verdicts if made.verdicts is not None else made.scores
+    if made.items is None or (judged_by is None and made.human is None):
         return made
     judges = tuple(_trust(made, judge) for judge in _judges(made))
     trust = judges[-1] if judges else None
     decisions, lines, notes = [], [], list(made.notes)
     final = opinions(made, trust.judge if trust else "")
+    people = None if made.human is None else _people(made.human)
     for (a, b), items in made.items.group_by("model_a", "model_b", maintain_order=True):
         judged = items.join(final, on="item_id", how="left", maintain_order="left")
-        decision = _decision(judged, str(a), str(b))
-        lines.append(_line(decision, "judge", decision.win_rate))
-        corrected = None if made.human is None else _corrected(judged, made.human)
-        if corrected is not None:
+        decision = None
+        if judged_by is not None:
+            decision = _decision(judged, str(a), str(b))
+            lines.append(_line(decision, "judge", decision.win_rate))
+        labelled = None if people is None else judged.join(people, on="item_id", how="left")
+        corrected = None
+        if labelled is not None and decision is not None:
+            corrected = _corrected(labelled)
+        if decision is not None and corrected is not None:
             lines.append(_line(decision, "labels", corrected.labels))
             lines.append(_line(decision, "ppi", corrected))
             notes.append(f"{a}, {b}: {corrected.sentence}")
-            decision = _by_labels(decision, corrected)
-        decisions.append(_priced(decision, made.by_model))
+            decision = _by_both(decision, corrected)
+        elif labelled is not None and labelled["people"].count():
+            # No judge, or labels that are all the same: the labels have the word.
+            decision = _by_people(labelled, str(a), str(b))
+            lines.append(_line(decision, "labels", decision.win_rate))
+        if decision is not None:
+            decisions.append(_priced(decision, made.by_model))
     return replace(
         made,
         trust=trust,
@@ -76,13 +90,14 @@ def concluded(made: Comparison) -> Comparison:
 
 def opinions(made: Comparison, judge: str) -> pl.DataFrame:
     """`item_id, verdict` of one judge, both orders settled into one; from scores where there are
-    no verdicts, the higher mean winning."""
+    no verdicts, the higher mean winning; no rows where nobody judged."""
     if made.verdicts is not None:
         rows = made.verdicts.filter(pl.col("judge") == judge)
         if not rows.height:
-            return pl.DataFrame(schema={"item_id": pl.String(), "verdict": pl.String()})
+            return pl.DataFrame(schema=_OPINIONS)
         return settle(rows).select("item_id", "verdict")
-    assert made.scores is not None
+    if made.scores is None:
+        return pl.DataFrame(schema=_OPINIONS)
     assert made.items is not None
     scores = made.scores if judge == JURY else made.scores.filter(pl.col("judge") == judge)
     sign = pl.col("difference").sign()
@@ -98,7 +113,8 @@ def opinions(made: Comparison, judge: str) -> pl.DataFrame:
 def _judges(made: Comparison) -> list[str]:
     """Each judge, and the jury last where there are several."""
     told = made.verdicts if made.verdicts is not None else made.scores
-    assert told is not None
+    if told is None:
+        return []
     names = [name for name in told["judge"].unique(maintain_order=True) if name != JURY]
     return [*names, JURY] if len(names) > 1 else names
 
@@ -211,35 +227,51 @@ def _decision(judged: pl.DataFrame, a: str, b: str) -> Decision:
     return decide(differences, clusters=judged["cluster"].to_list(), a=a, b=b)
 
 
-def _corrected(judged: pl.DataFrame, human: pl.DataFrame) -> Corrected | None:
-    """How people would prefer `b` over all pairs; None where too few were labelled to say."""
-    score = pl.col("verdict").replace_strict(SCORE, default=None, return_dtype=pl.Float64)
+def _people(human: pl.DataFrame) -> pl.DataFrame:
+    """`item_id, people`: the mean of an item's labels."""
     label = pl.col("label").replace_strict(SCORE, default=None, return_dtype=pl.Float64)
-    people = human.group_by("item_id").agg(y=label.mean())
-    both = judged.select("item_id", f=score.fill_null(0.5)).join(people, on="item_id", how="left")
-    known, rest = both.drop_nulls("y"), both.filter(pl.col("y").is_null())
-    if known.height < 2 or known["y"].n_unique() < 2:
+    return human.group_by("item_id").agg(people=label.mean())
+
+
+def _corrected(labelled: pl.DataFrame) -> Corrected | None:
+    """How people would prefer `b` over all pairs; None where too few were labelled to say, or all
+    the same: no variance can be taken from those."""
+    score = pl.col("verdict").replace_strict(SCORE, default=None, return_dtype=pl.Float64)
+    both = labelled.select("people", judge=score.fill_null(0.5))
+    known, rest = both.drop_nulls("people"), both.filter(pl.col("people").is_null())
+    if known.height < 2 or known["people"].n_unique() < 2:
         return None
-    return tuned_ppi_mean(known["y"].to_list(), known["f"].to_list(), rest["f"].to_list())
+    said = (known["people"].to_list(), known["judge"].to_list(), rest["judge"].to_list())
+    return tuned_ppi_mean(*said)
 
 
-def _by_labels(decision: Decision, corrected: Corrected) -> Decision:
+def _by_people(labelled: pl.DataFrame, a: str, b: str) -> Decision:
+    """What the labelled pairs alone decide: a win, a loss or a tie each."""
+    known = labelled.drop_nulls("people")
+    differences = [2 * share - 1 for share in known["people"]]
+    found = decide(differences, clusters=known["cluster"].to_list(), a=a, b=b)
+    said = found.sentence
+    said = said[0].lower() + said[1:] if said.startswith("No ") else said
+    return replace(found, sentence=f"By the labels, {said}")
+
+
+def _by_both(decision: Decision, corrected: Corrected) -> Decision:
     """The decision that people's labels make, with as much help as the judge is worth."""
     a, b = decision.a, decision.b
     rate = _plain(corrected)
     settled = rate.low > 0.5 or rate.high < 0.5
     winner = None if not settled else b if rate.estimate > 0.5 else a
-    basis = f"by {corrected.n} labels" + (" and the judge" if corrected.useful else "")
+    basis = f"{corrected.n} labels" + (" and the judge" if corrected.useful else "")
     if winner is None:
         sentence = (
-            f"No difference between {a} and {b} can be told {basis}: {b} is preferred in "
+            f"By {basis}, no difference between {a} and {b} can be told: {b} is preferred in "
             f"{_interval(rate.estimate, rate.low, rate.high)} of rows."
         )
     else:
         sides = (rate.estimate, rate.low, rate.high)
         share = sides if winner == b else (1 - rate.estimate, 1 - rate.high, 1 - rate.low)
         loser = a if winner == b else b
-        sentence = f"{winner} beats {loser} in {_interval(*share)} of rows, {basis}."
+        sentence = f"By {basis}, {winner} beats {loser} in {_interval(*share)} of rows."
     return replace(decision, winner=winner, win_rate=rate, needed=None, sentence=sentence)
 
 
@@ -301,7 +333,7 @@ def _ratio(cost: float | None, other: float | None) -> str:
     if 0.95 <= times <= 1.05:
         return "costs the same"
     if times > 1:
-        return f"costs {times:.1f} times as much"
+        return f"costs {f'{times:.1f}'.removesuffix('.0')} times as much"
     part = round(1 / times)
     if 2 <= part <= 10 and abs(1 / times - part) < 0.1 * part:
         return f"costs a {_PARTS[part - 2]}"

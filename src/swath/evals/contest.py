@@ -12,7 +12,7 @@ from swath.errors import BudgetReached
 from swath.evals.comparison import BY_MODEL
 from swath.frames import Frame
 from swath.frames.result import FrameRun
-from swath.messages import Completion, Request
+from swath.messages import Request
 from swath.operators.base import Operator
 
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ def column_names(base: str, names: Iterable[str], taken: Iterable[str]) -> dict[
     """A column for each name, `base_name`; numbered where the table has one of that name."""
     used, out = set(taken), {}
     for name in names:
-        column, number = f"{base}_{name}", 2
+        plain = f"{base}_{name}".replace(" ", "_").replace("=", "_")
+        column, number = plain, 2
         while column in used:
-            column, number = f"{base}_{name}_{number}", number + 1
+            column, number = f"{plain}_{number}", number + 1
         used.add(column)
         out[name] = column
     return out
@@ -155,25 +156,15 @@ def _line(engine: Engine, requests: Sequence[Request], run: str, label: str) -> 
         + sum(reply.usage.input_tokens for reply in bare),
         "output_tokens": int(table["output_tokens"].sum())
         + sum(reply.usage.output_tokens for reply in bare),
-        "schema_valid": _valid(calls, stored) if shaped else None,
+        "schema_valid": _valid(calls) if shaped else None,
     }
 
 
-def _valid(calls: list[dict[str, Any]], stored: Mapping[str, Completion | None]) -> float | None:
-    """The share of first answers that were taken. The ledger has the tokens of all tries, the
-    store those of the answer kept: where they differ, an answer before it was thrown away."""
-    valid = known = 0
-    for call in calls:
-        reply = stored.get(call["hash"])
-        if call["status"] not in READABLE or call["model"] != call["wanted"]:
-            continue  # nothing was said, or another model stepped in
-        if call["status"] == "ok" and reply is None:
-            continue
-        known += 1
-        if call["status"] == "ok" and reply is not None:
-            kept = (reply.usage.input_tokens, reply.usage.output_tokens)
-            valid += kept == (call["input_tokens"], call["output_tokens"])
-    return valid / known if known else None
+def _valid(calls: Sequence[Mapping[str, Any]]) -> float | None:
+    """The share of first answers that were taken, of those in which the model itself spoke."""
+    said = [c for c in calls if c["status"] in READABLE and c["model"] == c["wanted"]]
+    valid = sum(call["status"] == "ok" and not call["repaired"] for call in said)
+    return valid / len(said) if said else None
 
 
 _CALL = pl.Schema(
@@ -187,6 +178,7 @@ _CALL = pl.Schema(
         "ttft_ms": pl.Float64(),
         "input_tokens": pl.Int64(),
         "output_tokens": pl.Int64(),
+        "repaired": pl.Boolean(),
     }
 )
 

@@ -30,6 +30,7 @@ TABLES = (
     "human",
     "calibration",
 )
+SMALL = ("by_model", "agreement", "errors", "calibration")  # told in JSON
 FORMAT = 1
 
 
@@ -47,12 +48,6 @@ def save(comparison: Comparison, path: str | os.PathLike[str] | None) -> Path:
 
         path = home(current().config) / comparison.id
     folder = Path(path).expanduser()
-    facts = {
-        f.name: getattr(comparison, f.name) for f in fields(comparison) if f.name not in TABLES
-    }
-    facts["trust"] = None if comparison.trust is None else asdict(comparison.trust)
-    facts["judges"] = [asdict(judge) for judge in comparison.judges]
-    facts["decisions"] = [asdict(decision) for decision in comparison.decisions]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in TABLES:
@@ -61,7 +56,7 @@ def save(comparison: Comparison, path: str | os.PathLike[str] | None) -> Path:
                 table.write_parquet(folder / f"{name}.parquet")
             else:
                 (folder / f"{name}.parquet").unlink(missing_ok=True)
-        text = json.dumps({"format": FORMAT, **_finite(facts)}, indent=2, ensure_ascii=False)
+        text = json.dumps({"format": FORMAT, **_facts(comparison)}, indent=2, ensure_ascii=False)
         (folder / FACTS).write_text(text + "\n", "utf-8")  # last: with it the folder is whole
     except OSError as error:
         raise OutputError(
@@ -69,6 +64,26 @@ def save(comparison: Comparison, path: str | os.PathLike[str] | None) -> Path:
             hint="Give another folder: comparison.save('somewhere'). Nothing bought is lost.",
         ) from None
     return folder
+
+
+def to_dict(comparison: Comparison) -> dict[str, Any]:
+    """See `Comparison.to_dict`."""
+    facts = _facts(comparison)
+    for name in SMALL:
+        table: pl.DataFrame | None = getattr(comparison, name)
+        facts[name] = None if table is None else _finite(table.to_dicts())
+    return {**facts, "rows": comparison.table.height}
+
+
+def _facts(comparison: Comparison) -> dict[str, Any]:
+    """All that is no table."""
+    facts = {
+        f.name: getattr(comparison, f.name) for f in fields(comparison) if f.name not in TABLES
+    }
+    facts["trust"] = None if comparison.trust is None else asdict(comparison.trust)
+    facts["judges"] = [asdict(judge) for judge in comparison.judges]
+    facts["decisions"] = [asdict(decision) for decision in comparison.decisions]
+    return {name: _finite(value) for name, value in facts.items()}
 
 
 def load(path: str | os.PathLike[str], session: Session | None) -> Comparison:

@@ -73,6 +73,16 @@ def ranking(scores: Floats, loss: Floats) -> float:
     return float(((difference > 0) + 0.5 * (difference == 0))[more].mean())
 
 
+def tells(scores: Floats, loss: Floats) -> bool:
+    """Whether the scores rank losses better than chance does, at 5% (Mann-Whitney, two groups)."""
+    bad = int((loss > 0).sum())
+    good = len(loss) - bad
+    if not bad or not good:
+        return False
+    error = ((bad + good + 1) / (12 * bad * good)) ** 0.5
+    return ranking(scores, np.asarray(loss > 0, np.float64)) - 1.645 * error > EVEN
+
+
 def threshold_of(
     scores: Floats, slips: NDArray[np.bool_], quality: float, risk: float, rows: int
 ) -> float:

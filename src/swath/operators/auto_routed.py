@@ -134,7 +134,7 @@ class AutoRouted(Operator):
         vectors: dict[str, Any],
     ) -> None:
         """Fills in `sent`."""
-        from swath.operators.auto_learning import known_vectors, promised, router_of
+        from swath.operators.auto_learning import known_vectors, promised, router_of, tells
 
         auto = self.chosen_by
         graded = await self._outcomes(ask, sent, asked, small, large)
@@ -158,8 +158,15 @@ class AutoRouted(Operator):
         )
         texts, low, high = arrays(rest)
         # Rows without an answer of the large model may be any: they count as rows of the table.
-        sent.share = promised(sent, router, router.score(texts), low, high, auto.risk)
-        if sent.share == 0:
+        scores = router.score(texts)
+        sent.share = promised(sent, router, scores, low, high, auto.risk)
+        if 0 < sent.share < 1 and not tells(scores, high - low):
+            # What the promise leaves room for could be spent on rows drawn by lot: that is no help.
+            sent.why = (
+                f"on {sent.checked:,} rows the router told no better than chance where "
+                f"'{sent.small}' is good enough ({_good(low, high):.0%} of them)"
+            )
+        elif sent.share == 0:
             sent.why = (
                 f"{sent.checked:,} rows do not show that any could go to '{sent.small}', which "
                 f"was good enough on {_good(low, high):.0%} of them"

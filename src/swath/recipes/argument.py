@@ -1,4 +1,8 @@
-"""What a text argues, how well, and what of it should be checked."""
+"""What a text argues, how well, and what of it should be checked.
+
+The quote comes first in the schemas of recipes: a small model that has copied a sentence then
+speaks of that one; after other words it copies whichever.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +15,7 @@ from swath.recipes.recipe import Row
 
 
 class Argument(BaseModel):
+    quote: Quote = Field(description="the sentence of the text that states the claim")
     claim: str = Field(description="what the author wants us to believe, in one short sentence")
     premises: list[str] = Field(
         max_length=3, description="the reasons given for it, each in one short sentence"
@@ -18,39 +23,38 @@ class Argument(BaseModel):
     stance: Literal["for", "against"] = Field(
         description="whether the author is for or against what the claim is about"
     )
-    quote: Quote = Field(description="the sentence of the text that states the claim")
 
 
 class Claim(BaseModel):
+    quote: Quote = Field(description="the sentence that makes the claim")
     claim: str = Field(description="the claim, in one short sentence")
     kind: Literal["fact", "judgement", "demand", "forecast"] = Field(
         description="fact: how things are; judgement: good or bad; demand: what should be done; "
         "forecast: what will happen"
     )
-    quote: Quote = Field(description="the sentence that makes the claim")
 
 
 class KeyPoint(BaseModel):
-    point: str = Field(description="the point, in one short sentence")
     quote: Quote = Field(description="the sentence it is taken from")
+    point: str = Field(description="the point, in one short sentence")
 
 
 class Checkable(BaseModel):
+    quote: Quote = Field(description="the sentence that makes the claim")
     claim: str = Field(
         description="the claim, in one short sentence that can be understood without the text"
     )
     about: Literal["number", "event", "cause", "law", "other"] = Field(
         description="what a checker must look up"
     )
-    quote: Quote = Field(description="the sentence that makes the claim")
 
 
 class Slant(BaseModel):
+    quote: Quote = Field(description="the sentence that shows it")
     kind: Literal["loaded words", "one-sided", "generalisation", "personal attack"] = Field(
         description="loaded words: insults or praise in place of facts; one-sided: leaves out the "
         "other side; generalisation: from a few to all; personal attack: on people, not on views"
     )
-    quote: Quote = Field(description="the sentence that shows it")
 
 
 # Alternatives, for not every provider holds a model to bounds.

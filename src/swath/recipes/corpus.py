@@ -105,7 +105,8 @@ def citation_network(
         instructions="The same person, institution, law or document, under any of its names.",
     )
     edges = found.with_columns(_work=same)
-    return edges.with_columns(cited=pl.col("cited").first().over("_work")).drop("_work")
+    named = edges.with_columns(cited=pl.col("cited").first().over("_work"))
+    return named.select(id, "cited", "kind", "quote")
 
 
 @corpus("Claims of different texts that contradict each other.", parts=("claims", "contradicts"))
@@ -160,10 +161,11 @@ def evolution_over_time(
     """`by, when, position, quote`, a row for each time at which a new view was held; `by` is a
     column whose values each have a history of their own. `when` is the column of times: it orders
     the texts, and the model is told it. A call for each value of `by`."""
-    told = phases("{" + when + "}: {" + text + "}", model=model, max_items=max_items)
+    asked = phases("{" + when + "}: {" + text + "}", model=model, max_items=max_items)
     ordered = frame.sort(when)
-    history = ordered.group_by(by).agg(phase=told) if by else ordered.agg(phase=told)
-    return history.explode("phase").filter(pl.col("phase").is_not_null()).unnest("phase")
+    history = ordered.group_by(by).agg(phase=asked) if by else ordered.agg(phase=asked)
+    told = history.explode("phase").filter(pl.col("phase").is_not_null()).unnest("phase")
+    return told.select(*([by] if by else []), "when", "position", "quote")
 
 
 @corpus("The terms of the corpus, each with one definition.", parts=("terms", "defines"))

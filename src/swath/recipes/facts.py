@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 
 from swath.operators.quote import Quote
 from swath.recipes.recipe import Row
@@ -17,39 +17,46 @@ class Entity(BaseModel):
 
 
 class Relation(BaseModel):
+    quote: Quote = Field(description="the sentence that says so")
     subject: str = Field(description="who or what: a name of the text")
     relation: str = Field(description="a verb in two or three words, such as 'works for'")
     object: str = Field(description="whom or what: another name of the text")
-    quote: Quote = Field(description="the sentence that says so")
 
 
 class Said(BaseModel):
+    quote: Quote = Field(description="the sentence with what was said")
     speaker: str = Field(description="who said it: a name or role of the text, not the author")
     form: Literal["direct", "reported"] = Field(
         description="direct: in quotation marks; reported: in the author's words"
     )
-    quote: Quote = Field(description="the sentence with what was said")
 
 
 class Event(BaseModel):
+    quote: Quote = Field(description="the sentence that tells of it")
     event: str = Field(description="what happened, in at most ten words")
     when: str = Field(description="the time as the text says it, such as 'in May 2004'")
     day: date | None = Field(
         default=None, description="the date, only where the text gives day, month and year"
     )
-    quote: Quote = Field(description="the sentence that tells of it")
+
+    @model_validator(mode="after")
+    def _day_is_of_the_text(self) -> Event:
+        """A small model makes a date up: one whose year is not in the quote is none."""
+        if self.day is not None and str(self.day.year) not in self.quote:
+            self.day = None
+        return self
 
 
 class Term(BaseModel):
+    quote: Quote = Field(description="the sentence in which it stands")
     term: str = Field(description="the word or abbreviation, as the text has it")
     meaning: str = Field(description="what it means in this text, in one short sentence")
-    quote: Quote = Field(description="the sentence in which it stands")
 
 
 class Citation(BaseModel):
+    quote: Quote = Field(description="the sentence that refers to it")
     cited: str = Field(description="its name, as the text has it")
     kind: Literal["person", "document", "law", "institution"]
-    quote: Quote = Field(description="the sentence that refers to it")
 
 
 entities = Row(

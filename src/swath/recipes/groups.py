@@ -20,9 +20,9 @@ class Consensus(BaseModel):
 
 
 class View(BaseModel):
+    quote: Quote = Field(description="the sentence of the item that shows it")
     who: str = Field(description="the author or source of the item, as it is named there")
     position: str = Field(description="what they want or think, in one short sentence")
-    quote: Quote = Field(description="the sentence of the item that shows it")
 
 
 class Gap(BaseModel):
@@ -31,9 +31,9 @@ class Gap(BaseModel):
 
 
 class Phase(BaseModel):
+    quote: Quote = Field(description="the sentence of the item that shows it")
     when: str = Field(description="the time, as the item says it")
     position: str = Field(description="what was said or held at that time, in one short sentence")
-    quote: Quote = Field(description="the sentence of the item that shows it")
 
 
 consensus = Group(

@@ -18,10 +18,12 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Literal, Pa
 from pydantic import Field
 
 from swath.errors import InputError, listing
+from swath.messages import Schema
 from swath.operators.classify import classify
 from swath.operators.extract import extract
 from swath.operators.long import Long
 from swath.operators.reduce import Reduce, reduce
+from swath.operators.schema import Shape, shape_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -125,6 +127,8 @@ class Row(Asking):
     """Items asked for where any text has something to list. A small model writes none if it may:
     where it may, the golden examples are shown to it, unless the caller says otherwise."""
     most: int = 3
+    shown: bool = False
+    """Whether the examples are shown also where the answer is no list."""
     labels: Mapping[str, str] | None = None
     labelled: str | None = None
     """The instructions where the caller brings `labels` to a recipe that has none."""
@@ -158,9 +162,14 @@ class Row(Asking):
             raise InputError(
                 f"The recipe '{self.name}' has fields and no labels.", hint="Leave out labels=."
             )
+        bound = most or self.most
         if examples is None:
-            examples = self.item is not None and self.least == 0
-        shown: Any = (self.examples if labels is None else None) if examples is True else examples
+            examples = self.shown or (self.item is not None and self.least == 0)
+        shown = [] if examples is False else examples
+        if examples is True:
+            shown = self.examples if labels is None else []
+            if self.item is not None:
+                shown = [(given, answer[:bound]) for given, answer in shown]
         common: Any = {
             "model": model,
             "examples": shown or None,
@@ -176,9 +185,15 @@ class Row(Asking):
             return classify(text, labels or self.labels, instructions=task, **common)
         if self.item is None:
             return extract(text, self.schema, instructions=task, **common)
-        bound = most or self.most
-        listed = Annotated[list[self.item], Field(min_length=self.least or None, max_length=bound)]  # type: ignore[name-defined]
-        return extract(text, listed, instructions=f"{task} At most {bound}.", **common)
+        shape = self._listed(bound)
+        return extract(text, shape, instructions=f"{task} At most {bound}.", **common)
+
+    def _listed(self, bound: int) -> Shape:
+        """The shape of a list of at most `bound` items, by the recipe's name."""
+        bounds = Field(min_length=self.least or None, max_length=bound)
+        made = shape_of(Annotated[list[self.item], bounds])  # type: ignore[name-defined]
+        schema = Schema(self.name, made.schema.json)
+        return Shape(schema, made.check, (self.name, bound), made.wrapped)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

@@ -11,14 +11,14 @@ from swath.recipes.recipe import Row
 
 
 class Section(BaseModel):
-    title: str = Field(description="a title of two to six words")
     starts: Quote = Field(description="the sentence with which the section begins")
+    title: str = Field(description="a title of two to six words")
 
 
 class Question(BaseModel):
+    quote: Quote = Field(description="the sentence that answers it")
     question: str = Field(description="a question that can be understood without the text")
     answer: str = Field(description="the answer, in one short sentence")
-    quote: Quote = Field(description="the sentence that answers it")
 
 
 class Reply(BaseModel):
@@ -32,6 +32,7 @@ class Reply(BaseModel):
 
 
 class Device(BaseModel):
+    quote: Quote = Field(description="the sentence that uses it")
     device: Literal[
         "rhetorical question", "metaphor", "repetition", "irony", "exaggeration", "contrast"
     ] = Field(
@@ -39,7 +40,6 @@ class Device(BaseModel):
         "same words again; irony: the opposite is meant; exaggeration: more than is true; "
         "contrast: two things set against each other"
     )
-    quote: Quote = Field(description="the sentence that uses it")
 
 
 topics = Row(
@@ -73,6 +73,7 @@ reply = Row(
     about="Whom the text answers or refers to, and how.",
     instructions="Say whom the author of the text answers or addresses.",
     schema=Reply,
+    shown=True,
 )
 rhetorical_devices = Row(
     name="rhetorical_devices",

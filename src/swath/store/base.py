@@ -25,6 +25,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     how it came about, `route_scores` what the router said, as JSON (its score, and the quality it
     predicts by alias), and `strong_usd` what the same tokens would have cost at the strong model:
     `strong_usd - cost_usd` is what was saved. Both are 0 for stored answers.
+
+    `repaired`: the answer is a second one; the first was of the wrong shape, or could not be read.
     """
 
     run: str
@@ -53,6 +55,7 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     route_why: str = ""
     route_scores: str = ""
     strong_usd: float = 0.0
+    repaired: bool = False
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,18 +28,22 @@ def junit(report: Report) -> bytes:
                 suite, "testcase", classname=_plain(f"{report.name}.{model}"), name=_plain(name)
             )
             case.set("time", "0")
-            if broken:
+            if broken and report.status == "stopped":
+                Xml.SubElement(case, "skipped", message="stopped at the budget")
+                Xml.SubElement(case, "system-out").text = _plain(text)
+            elif broken:
                 failure = Xml.SubElement(case, "failure", message=_plain(broken), type="check")
                 failure.text = _plain(text)
             elif text:
                 Xml.SubElement(case, "system-out").text = _plain(text)
-        failed = sum(bool(broken) for _, broken, _ in cases)
+        stopped = report.status == "stopped"
+        failed = 0 if stopped else sum(bool(broken) for _, broken, _ in cases)
         when = datetime.fromtimestamp(report.at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
         for key, value in (
             ("tests", str(len(cases))),
             ("failures", str(failed)),
             ("errors", "0"),
-            ("skipped", "0"),
+            ("skipped", str(len(cases) if stopped else 0)),
             ("time", f"{report.metrics.seconds / len(report.models):.3f}"),
             ("timestamp", when),
         ):

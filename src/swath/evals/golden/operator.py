@@ -9,13 +9,13 @@ from typing import Any
 from swath.errors import InputError
 from swath.evals.golden.names import load
 from swath.evals.golden.toml import GoldenError, Table
-from swath.prompting.prompt import Prompt
 from swath.operators.base import Operator
 from swath.operators.classify import Classify
 from swath.operators.extract import Extract
 from swath.operators.map import Map
 from swath.operators.predicate import Predicate
 from swath.operators.template import Template
+from swath.prompting.prompt import Prompt
 
 KINDS = ("classify", "extract", "map", "predicate", "python")
 

@@ -9,11 +9,11 @@ from typing import Any, Literal
 import msgspec
 
 from swath.engine.run import Metrics
-from swath.errors import InputError, OutputError
+from swath.errors import BudgetReached, InputError, OutputError
 from swath.evals.golden.paired import Interval
 
 FORMAT = "swath-eval/1"
-Status = Literal["passed", "failed", "regressed"]
+Status = Literal["passed", "failed", "regressed", "stopped"]
 
 
 class CheckResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,8 +90,9 @@ class PromptUsed(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
-    """`status` is passed, failed (a check does not hold) or regressed (each check holds, but one is
-    worse than before). `print(report)` shows it; `save` keeps it as JSON."""
+    """`status` is passed, failed (a check does not hold), regressed (each check holds, but one is
+    worse than before) or stopped (at the budget: of the rows that had an answer by then, no check
+    holds or fails). `print(report)` shows it; `save` keeps it as JSON."""
 
     format: str = FORMAT
     name: str
@@ -138,6 +139,12 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         from swath.evals.golden.junit import junit
 
         _write(path, junit(self), "JUnit report")
+
+
+class OutOfBudget(BudgetReached):
+    """The budget ended an evaluation; `report` holds what is known, its status is stopped."""
+
+    report: Report
 
 
 def load_report(path: str | os.PathLike[str]) -> Report:

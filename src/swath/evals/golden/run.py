@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import polars as pl
 
-from swath.errors import InputError
+from swath.errors import BudgetReached, InputError
 from swath.evals.golden.checks import EPSILON, Case, Check, Score
 from swath.evals.golden.operator import prompt_of
 from swath.evals.golden.paired import mean_interval
@@ -21,6 +21,7 @@ from swath.evals.golden.read import Suite, check_fields, read_suite
 from swath.evals.golden.regress import regressions
 from swath.evals.golden.report import (
     CheckResult,
+    OutOfBudget,
     PromptUsed,
     Report,
     RowResult,
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 PROMOTED = "promoted"
 NO_TEXT = "the row has no text"
+UNREACHED = "not checked: the budget was reached"
 
 
 def golden(
@@ -56,7 +58,8 @@ def golden(
     `models` and `prompt` (an `sw.Prompt`, or `"reply@3"`) stand in for the file's own. `against` is
     "promoted" (the promoted version of the prompt is run on the same rows), a saved report, or a
     `Report`: a check without threshold or floor is then judged by that alone. `max_cost` is dollars
-    for all of it. An unanswered row scores 0. Raises GoldenError for a faulty file, BudgetReached.
+    for all of it. An unanswered row scores 0. Raises GoldenError for a faulty file, and
+    OutOfBudget, a BudgetReached whose `report` holds what is known.
     """
     from swath.session import current
 
@@ -66,13 +69,16 @@ def golden(
     purse = Purse(chosen, max_cost, progress)
     asked = _prompt(read, prompt, chosen)
     baseline = None if against is None else _baseline(against, asked, chosen)
-    report = scored(read, asked, models, purse, free=baseline is not None)
-    if baseline is None:
-        return report
-    if isinstance(baseline, Prompt):
-        title, before = baseline.ref, scored(read, baseline, models, purse, free=True)
-    else:
-        title, before = baseline
+    try:
+        report = scored(read, asked, models, purse, free=baseline is not None)
+        if baseline is None:
+            return report
+        if isinstance(baseline, Prompt):
+            title, before = baseline.ref, scored(read, baseline, models, purse, free=True)
+        else:
+            title, before = baseline
+    except BudgetReached as stop:
+        raise stopped(stop, read, asked, models, purse) from None
     found = tuple(regressions(report, before, title))
     worse = report.status == "passed" and any(r.regressed for r in found)
     return msgspec.structs.replace(
@@ -91,9 +97,10 @@ def scored(
     purse: Purse,
     *,
     free: bool = False,
+    whole: bool = True,
 ) -> Report:
     """The suite under one version of its prompt. `free`: a check that has neither threshold nor
-    floor never fails."""
+    floor never fails. Not `whole`: a check that the budget does not reach scores nothing."""
     names = tuple(models or suite.models) or (purse.session.models.default,)
     operators = {name: suite.maker.make(name, prompt) for name in names}
     first = operators[names[0]]
@@ -103,7 +110,9 @@ def scored(
     rows: list[RowResult] = []
     results: list[CheckResult] = []
     for model in names:
-        scores = {c.name: _score(c, suite, first, answers[model], purse) for c in suite.checks}
+        scores = {
+            c.name: _score(c, suite, first, answers[model], purse, whole) for c in suite.checks
+        }
         rows += [
             RowResult(
                 **fixed,
@@ -135,6 +144,35 @@ def scored(
         regressions=(),
         rows=tuple(rows),
     )
+
+
+def stopped(
+    stop: BudgetReached,
+    suite: Suite,
+    prompt: str | None,
+    models: Sequence[str] | None,
+    purse: Purse,
+) -> OutOfBudget:
+    """`stop` with a report on the rows whose answers the store has by now, from every model."""
+    names = tuple(models or suite.models) or (purse.session.models.default,)
+    asked = [suite.maker.make(name, prompt).requests(suite.table, name) for name in names]
+    engine = purse.session.engine
+
+    async def look() -> list[bool]:
+        known = [True] * suite.table.height
+        for requests in asked:
+            wanted = [request for request in requests if request is not None]
+            found = iter(engine.lookup(wanted))
+            have = [request is None or next(found) is not None for request in requests]
+            known = [one and other for one, other in zip(known, have, strict=True)]
+        return known
+
+    known = [i for i, there in enumerate(purse.session.call(look())) if there]
+    report = scored(suite.keep(known), prompt, models, purse, free=True, whole=False)
+    checks = tuple(msgspec.structs.replace(c, needs="all rows", ok=False) for c in report.checks)
+    made = OutOfBudget(stop.message, budget=stop.budget, spent=purse.total.cost_usd, run=stop.run)
+    made.report = msgspec.structs.replace(report, status="stopped", checks=checks)
+    return made
 
 
 def _used(prompt: Prompt, session: Session) -> PromptUsed:
@@ -175,14 +213,24 @@ def _answers(suite: Suite, operators: dict[str, Operator], purse: Purse) -> dict
 
 
 def _score(
-    check: Check, suite: Suite, operator: Operator, answers: Sequence[Answer], purse: Purse
+    check: Check,
+    suite: Suite,
+    operator: Operator,
+    answers: Sequence[Answer],
+    purse: Purse,
+    whole: bool,
 ) -> list[RowScore]:
     request = operator.ask("x", "")
     texts = suite.table.select(operator.exprs(suite.table.schema)[0].alias("t"))["t"]
     rows = suite.table.to_dicts()
     there = [i for i, answer in enumerate(answers) if not answer.missing]
     cases = [Case(rows[i], answers[i].value, request.system, texts[i] or "") for i in there]
-    found = dict(zip(there, check.scores(cases, purse), strict=True))
+    try:
+        found = dict(zip(there, check.scores(cases, purse), strict=True))
+    except BudgetReached:
+        if whole:
+            raise
+        return [RowScore(None, False, UNREACHED) for _ in rows]
     return [_row(check, found.get(i), answers[i], rows[i]) for i in range(len(rows))]
 
 

@@ -18,7 +18,7 @@ def shown(report: Report) -> str:
     tested = f", {report.prompt.name}@{report.prompt.version}" if report.prompt else ""
     parts = [
         f"{report.name}: {rows:,} rows, {', '.join(report.models)}{tested}",
-        _table([_line(result) for result in report.checks]),
+        _table([_line(result, _state(report, result)) for result in report.checks]),
         *(_unanswered(report, model) for model in report.models),
         *(_failed(report, result) for result in report.checks),
     ]
@@ -34,6 +34,9 @@ def shown(report: Report) -> str:
 
 def summary(report: Report) -> str:
     """The last line: PASSED, FAILED or REGRESSED, and which checks."""
+    if report.status == "stopped":
+        rows = len({row.row for row in report.rows})
+        return f"STOPPED at the budget: {rows:,} rows are answered, which decides no check."
     failed = [f"{c.check} ({c.model})" for c in report.checks if not c.ok]
     worse = [f"{r.check} ({r.model})" for r in report.regressions if r.regressed]
     said = []
@@ -52,7 +55,7 @@ def summary(report: Report) -> str:
 
 def check_text(report: Report, result: CheckResult) -> str:
     """One check in full: for a test's failure."""
-    parts = [_table([_line(result)])]
+    parts = [_table([_line(result, _state(report, result))])]
     if result.passed < result.rows:
         parts += [_unanswered(report, result.model), _failed(report, result)]
     return "\n".join(part for part in parts if part)
@@ -80,17 +83,21 @@ def sentence(r: Regression) -> str:
     return f"{r.check} ({r.model}): {change}: {span}; {flips}; {verdict}."
 
 
-def _line(c: CheckResult) -> tuple[str, ...]:
+def _line(c: CheckResult, state: str) -> tuple[str, ...]:
     unanswered = f", {c.unanswered} unanswered" if c.unanswered else ""
     unlabelled = f", {c.unlabelled} without label" if c.unlabelled else ""
     return (
-        "ok" if c.ok else "FAIL",
+        state,
         c.check,
         c.model,
         interval(c.score),
         c.needs,
         f"{c.passed:,} of {c.rows:,} pass{unanswered}{unlabelled}",
     )
+
+
+def _state(report: Report, result: CheckResult) -> str:
+    return "–" if report.status == "stopped" else "ok" if result.ok else "FAIL"
 
 
 def _failed(report: Report, result: CheckResult) -> str:

@@ -42,7 +42,8 @@ def suite_from(
         pass_at=Judge.passes_from,
     )
     rows = comparison.table.drop(list(comparison.columns.values()))
-    chosen = tuple(models) or comparison.models[:1]
+    first = comparison.models[0]
+    chosen = tuple(models) or (comparison.settings.get("asked", {}).get(first, first),)
     id = "id" if "id" in rows.columns else ""
     return Suite(comparison.name, rows, maker, (check,), chosen, id)
 

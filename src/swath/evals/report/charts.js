@@ -145,7 +145,7 @@ function drawLatency() {
   if (!list.length) return;
   const most = Math.max(...list.map((l) => l.p95 ?? l.p50)) * 1.03;
   const at = (ms) => `${ms / most * 100}%`;
-  figure("Latency", "Full dot: half of the calls are quicker. Ring: 95 in 100 are. Tick: the first token, at the median. From nought.",
+  figure("Latency", "Full dot: half of the calls are quicker. Ring: 95 in 100 are. Tick: the first token, at the median. The axis begins at 0.",
     h("div", { class: "bars" }, list.map((l) => [h("span", {}, modelName(l.model)),
       h("div", { class: `rail ${colour(l.model)}`, role: "img", "aria-label": `median ${duration(l.p50)}, 95th percentile ${duration(l.p95)}` },
         known(l.p95) ? h("i", { class: "range", style: { left: at(l.p50), width: at(l.p95 - l.p50) } }) : "",

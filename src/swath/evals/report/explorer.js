@@ -61,7 +61,7 @@ function drawList() {
   const upTo = Math.max(view.shown, view.rows.findIndex((row) => row.i === view.at) + 1);
   list.replaceChildren(...view.rows.slice(0, upTo).map((row) => h("li", {},
     h("button", { type: "button", "data-row": row.i, "aria-current": String(row.i === view.at), onclick: () => open(row.i, true) },
-      h("span", { class: "line" }, h("b", {}, `Row ${row.i + 1}`), verdictLine(row)),
+      h("span", { class: "line" }, h("b", {}, `Row ${row.i}`), verdictLine(row)),
       h("span", { class: "snippet", dir: "auto" }, flat(row.input).slice(0, 200) || "empty"), reasons(row)))));
   if (upTo < view.rows.length) list.append(h("li", {}, h("button", { type: "button", onclick: () => { view.shown = upTo + 200; drawList(); } },
     `Show more (${number(view.rows.length - upTo)} left)`)));
@@ -105,7 +105,7 @@ function drawDetail() {
   const others = Object.keys(row.other);
   place.replaceChildren(...[h("div", { class: "bar" },
     h("button", { class: "quiet back", type: "button", onclick: () => { byId("view").dataset.view = "list"; byId("explorer").scrollIntoView(); } }, "‹ All rows"),
-    h("h3", {}, `Row ${row.i + 1}`, h("span", { class: "soft small" }, at >= 0 ? `  ${number(at + 1)} of ${number(view.rows.length)}` : "")),
+    h("h3", {}, `Row ${row.i}`, h("span", { class: "soft small" }, at >= 0 ? `  ${number(at + 1)} of ${number(view.rows.length)}` : "")),
     h("button", { class: "button", type: "button", disabled: at <= 0, "aria-label": "Previous row", onclick: () => step(-1) }, "‹"),
     h("button", { class: "button", type: "button", disabled: at >= view.rows.length - 1, "aria-label": "Next row", onclick: () => step(1) }, "›")),
     reasons(row), h("h4", {}, Object.keys(row.input).length === 1 ? `Input: ${Object.keys(row.input)[0]}` : "Input"), inputs(row, view.find),
@@ -136,7 +136,7 @@ function step(by) {
 
 function remember() {
   const state = new URLSearchParams();
-  if (known(view.at)) state.set("row", view.at + 1);
+  if (known(view.at)) state.set("row", view.at);
   for (const name of ["find", "pair", "verdict", "field"]) if (view[name] !== "") state.set(name, view[name]);
   if (view.sort !== "telling") state.set("sort", view.sort);
   if (view.flags.size) state.set("only", [...view.flags].join(","));
@@ -152,7 +152,7 @@ function recall() {
   view.flags = new Set((state.get("only") || "").split(",").filter(Boolean));
   for (const control of document.querySelectorAll("[data-filter]")) control.value = view[control.dataset.filter];
   for (const box of document.querySelectorAll("[data-flag]")) box.checked = view.flags.has(box.dataset.flag);
-  const row = data.rows.find((each) => each.i === Number(state.get("row")) - 1);
+  const row = state.has("row") && data.rows.find((each) => each.i === Number(state.get("row")));
   if (row) view.at = row.i;
   return Boolean(row);
 }

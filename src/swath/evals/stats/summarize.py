@@ -8,6 +8,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, is_dataclass
+from datetime import date, time
+from decimal import Decimal
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -76,7 +78,8 @@ def summarize(
     """One dict a group of `by` (columns of the verdicts or items; none: one group), in the order of
     its values: those values, then `n` (items), `unparsed` (verdicts) and the other `FIGURES`, each
     None where the data does not allow it. `more` holds intervals, what stands beside the figures,
-    and whether the judge may be used. Ready for JSON.
+    and whether the judge may be used. Labels of other items leave what needs labels None. Ready for
+    JSON.
 
     `unit` names the column whose values are resampled; else `cluster`, `prompt_id` or `question_id`
     where there is one, else the item. Raises InputError for unusable tables.
@@ -86,11 +89,6 @@ def summarize(
     by = list(dict.fromkeys(by))
     _known(by, table)
     table = with_unit(table, unit)
-    if labels is not None and not table["item_id"].is_in(labels["item_id"].implode()).any():
-        raise InputError(
-            "No item_id of the verdicts is in the table of labels.",
-            hint="Give the labels of the items that were judged.",
-        )
     found = []
     for values, rows in _groups(table, by):
         group = _group(rows, labels, unit, (resamples, seed))
@@ -305,4 +303,4 @@ def _plain(value: Any) -> Any:
         return [_plain(inner) for inner in value]
     if isinstance(value, float) and not math.isfinite(value):
         return None
-    return value
+    return str(value) if isinstance(value, date | time | Decimal) else value

@@ -47,6 +47,8 @@ def item_table(items: pl.DataFrame) -> pl.DataFrame:
     Raises InputError."""
     table = _plain(items, "The table of items")
     _need(table, ("item_id",), "The table of items")
+    if table["item_id"].is_duplicated().any():
+        table = table.unique(maintain_order=True)  # the same row twice says nothing else
     twice = table.height - table["item_id"].n_unique()
     if twice:
         raise InputError(
@@ -137,7 +139,10 @@ def _plain(table: Any, what: str) -> pl.DataFrame:
     if "item_id" in plain.columns:
         if plain["item_id"].null_count():
             raise InputError(f"{what} has rows without an item_id.", hint="Fill or drop them.")
-        plain = plain.with_columns(pl.col("item_id").cast(pl.String))
+        ids = plain["item_id"]
+        if ids.dtype.is_float() and (ids == ids.floor()).all():
+            ids = ids.cast(pl.Int64)  # whole numbers, as pandas writes them beside a gap
+        plain = plain.with_columns(ids.cast(pl.String))
     return plain
 
 

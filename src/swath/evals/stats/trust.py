@@ -83,7 +83,8 @@ def judge_trust(
     if against:
         return _trust(False, against)
     if not told:
-        why = "there are no labels" if not labelled else f"{labelled} labelled rows are too few"
+        rows = "1 labelled row is" if labelled == 1 else f"{labelled} labelled rows are"
+        why = "there are no labels" if not labelled else f"{rows} too few"
         unknown = [f"{why} to compare it with" if not labelled else why, *for_it]
         if also:
             unknown.append("it judges its own answers")
