@@ -51,7 +51,7 @@ def main() -> None:
         }
         config: dict[str, Any] = {"models": models, "store": f"sqlite:///{folder}/swath.db"}
         artifact = Path(folder) / "tickets.router"
-        learn(config, seen, artifact)
+        learn(config, seen, fresh, artifact)
         config["router"] = {"artifact": str(artifact)}
         use(config, fresh)
 
@@ -60,8 +60,9 @@ def question(model: str) -> Any:
     return sw.classify("text", TOPICS, model=model)
 
 
-def learn(config: dict[str, Any], texts: pl.Series, artifact: Path) -> None:
-    """Both models on the same rows; what they say becomes grades, the grades a router."""
+def learn(config: dict[str, Any], texts: pl.Series, fresh: pl.Series, artifact: Path) -> None:
+    """Both models on the same rows; what they say becomes grades, the grades a router. The
+    threshold, for half of the rows, is chosen on unseen ones, which need no answers."""
     with sw.Session(config):
         frame = sw.frame({"text": texts})
         both = frame.with_columns(small=question("small"), large=question("large")).collect()
@@ -75,8 +76,8 @@ def learn(config: dict[str, Any], texts: pl.Series, artifact: Path) -> None:
         ]
     )
     router = train(grades, "neighbours")
-    scores = router.score(both["text"].to_list())
-    router.calibration = for_share(scores, 0.4, weak="small", strong="large")
+    scores = router.score(fresh.to_list())
+    router.calibration = for_share(scores, 0.5, weak="small", strong="large")
     save(router, artifact)
 
 

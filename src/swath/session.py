@@ -53,6 +53,7 @@ class Session:
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
         self.closed = False
+        self._prompted: dict[tuple[str, ...], str] = {}  # versions of prompts → their calls' run
         if check and self.config.check_keys:
             self.models.require_key(self.models.default)
         store = open_store(self.config.store, self.config.base)
@@ -202,16 +203,21 @@ class Session:
         Pydantic model or JSON Schema: `Completion.parsed` holds the value), `choices`, `system`,
         `temperature`, `top_p`, `max_tokens`, `stop`, `seed`, `tools`, `tool_choice`, `logprobs`,
         `source` (what quotes must come from), `extra`, `max_cost` (dollars), `fresh` (ask even
-        where the answer is stored). Raises ProviderError, BudgetReached, ConfigError.
+        where the answer is stored). An `sw.Prompt` brings its own instructions and schema, where none
+        are given here, and its version is recorded. Raises ProviderError, BudgetReached,
+        ConfigError.
         """
         return await asyncio.wrap_future(self.submit(self._complete(prompt, settings)))
 
     async def _complete(self, prompt: Prompt, settings: dict[str, Any]) -> Completion:
         fresh, max_cost = settings.pop("fresh", False), settings.pop("max_cost", None)
+        run = Run("complete", max_cost=max_cost)
+        if type(prompt) is not str and isinstance(prompt, str):
+            await self._record(prompt, settings, run)
         request, fallback, shape = self._request(prompt, settings)
         return await self.engine.complete(
             request,
-            run=Run("complete", max_cost=max_cost),
+            run=run,
             check=shape.check if shape else None,
             label="complete",
             fallback=fallback,
@@ -223,6 +229,8 @@ class Session:
         `complete`. The last chunk holds the whole `completion`."""
         fresh = settings.pop("fresh", False)
         run = Run("stream", max_cost=settings.pop("max_cost", None))
+        if type(prompt) is not str and isinstance(prompt, str):
+            self.call(self._record(prompt, settings, run))
         request, _, _ = self._request(prompt, settings)
         return Stream(self, self.engine.stream(request, run=run, label="stream", fresh=fresh))
 
@@ -237,6 +245,24 @@ class Session:
         several = (texts,) if isinstance(texts, str) else tuple(texts)
         request = EmbedRequest(model=model, texts=several, dimensions=dimensions)
         return self.call(self.engine.embed(request, label="embed"))
+
+    async def _record(self, prompt: str, settings: dict[str, Any], run: Run) -> None:
+        """That `prompt` is a version of a named one. All calls with it share a run, so that the
+        store is written to for the first of a session only."""
+        from swath.prompting.history import record_use
+        from swath.prompting.prompt import Prompt as Version
+
+        if not isinstance(prompt, Version):
+            return
+        if prompt.instructions and not settings.get("system"):
+            settings["system"] = prompt.instructions
+        if prompt.schema is not None and settings.get("response") is None:
+            settings["response"] = prompt.schema
+        key = (run.name, prompt.name, prompt.id)
+        if key not in self._prompted:
+            record_use(self.engine.store, run.id, run.name, prompt)
+            self._prompted[key] = run.id
+        run.id = self._prompted[key]
 
     def _request(
         self, prompt: Prompt, settings: dict[str, Any]

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from swath.operators.guarantees import tolerance
 from swath.routing.calibrate import for_quality
 from swath.routing.graded import Graded
-from swath.routing.router import Calibration, Learned, percentiles
+from swath.routing.kinds import kind_of
+from swath.routing.router import Calibration, Learned, Texts, percentiles
 from swath.routing.training import train
 from swath.routing.vectors import Encode
 
@@ -52,12 +53,16 @@ def router_of(
     )
     fold = np.random.default_rng(seed).permutation(len(texts)) % FOLDS
     found: list[tuple[float, str]] = []
+    read = Texts(texts, encode)
     for kind in kinds if loss.max() > loss.min() else ():
+        made = kind_of(kind)(models=names)
+        # Worked out for all rows before they are parted into folds.
+        assert len(read.vectors if made.embeds else read.lexical) == len(read.words) == len(texts)
         scores = np.zeros(len(texts))
         for k in range(FOLDS):
             out = fold == k
-            made = train(table.rows(~out), kind, seed=seed, embedding=embedding, encode=encode)
-            scores[out] = made.score([t for t, o in zip(texts, out, strict=True) if o])
+            made.fit(table.rows(~out), read.only(np.flatnonzero(~out)), seed)
+            scores[out] = made.wants(read.only(np.flatnonzero(out)))
         found.append((ranking(scores, loss), kind))
     auc, kind = max(found, default=(None, kinds[-1]), key=lambda one: one[0] or 0.0)
     return train(table, kind, seed=seed, embedding=embedding, encode=encode), auc
@@ -80,7 +85,7 @@ def tells(scores: Floats, loss: Floats) -> bool:
     if not bad or not good:
         return False
     error = ((bad + good + 1) / (12 * bad * good)) ** 0.5
-    return ranking(scores, np.asarray(loss > 0, np.float64)) - 1.645 * error > EVEN
+    return ranking(scores, np.asarray(loss > 0, np.float64)) > EVEN + 1.645 * float(error)
 
 
 def threshold_of(

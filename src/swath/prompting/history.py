@@ -193,8 +193,13 @@ def record(store: Store, run: str, columns: Iterable[tuple[str, Any]]) -> None:
     the run begins; the calls themselves carry nothing more, `run` and `label` link them."""
     for label, operator in columns:
         for prompt in used(operator):
-            saved = save_in(store, prompt)
-            store.log_prompt(PromptUse(prompt=saved.id, name=saved.name, run=run, label=label))
+            record_use(store, run, label, prompt)
+
+
+def record_use(store: Store, run: str, label: str, prompt: Prompt) -> None:
+    """Save a version, and that the calls of `run` labelled so come from it."""
+    saved = save_in(store, prompt)
+    store.log_prompt(PromptUse(prompt=saved.id, name=saved.name, run=run, label=label))
 
 
 def used(operator: Any) -> list[Prompt]:
