@@ -202,7 +202,7 @@ def test_judge_pairs(cli: Cli) -> None:
         fair = table.filter(pl.col("judge") == "fair")
         assert fair["order"].to_list() == ["AB", "BA"] * 10
         assert fair["verdict"].to_list() == ["tie"] * 2 + ["B"] * 18
-        assert fair["picked_position"].to_list() == [None] * 2 + [2, 1] * 9
+        assert fair["picked_position"].to_list() == [None] * 2 + ["second", "first"] * 9
         mute = table.filter(pl.col("judge") == "mute")
         assert mute["verdict"].null_count() == 6
         assert "mute: 0 A, 12 B, 2 tie, 6 unreadable." in done.err

@@ -50,7 +50,7 @@ def test_a_fair_judge_decides(open_session: Open) -> None:
         assert (decision.wins_a, decision.wins_b, decision.ties) == (0, 30, 10)
         assert decision.win_rate.estimate == pytest.approx(35 / 40)
         assert decision.sentence.startswith("good beats weak in 88% (")
-        assert decision.sentence.endswith("of 40 rows and costs 9.0 times as much.")
+        assert decision.sentence.endswith("of 40 rows and costs 9 times as much.")
         assert made.trust.judge == "fair"
         assert (made.trust.first_rate, made.trust.order_agreement) == (0.5, 1.0)
         assert made.trust.usable is None  # nobody has labelled
@@ -233,7 +233,9 @@ def test_labels_correct_the_judge(open_session: Open) -> None:
         widths = {m: r["high"] - r["low"] for m, r in by_method.items()}
         assert widths["ppi"] < widths["labels"]
         assert known.decisions[0].winner == "good"
-        assert "by 40 labels and the judge" in known.decisions[0].sentence
+        sentence = known.decisions[0].sentence
+        assert sentence.startswith("By 40 labels and the judge, good beats weak in ")
+        assert sentence.endswith(" of rows and costs 9 times as much.")
 
         lying = compare("contrary", 80)
         known = lying.with_human(right_labels(lying, 40))
@@ -244,6 +246,29 @@ def test_labels_correct_the_judge(open_session: Open) -> None:
         useless = compare("first", 80)
         known = useless.with_human(right_labels(useless, 40))
         assert any("adds nothing" in note for note in known.notes)
+
+
+def test_labels_decide_without_a_judge_or_when_all_are_the_same(open_session: Open) -> None:
+    with serve(OpenAIServer(respond=respond)) as server:
+        world(open_session, server)
+        bare = compare(None, 16)
+        assert bare.items.height == 16
+        assert (bare.verdicts, bare.trust, bare.decisions) == (None, None, ())
+        known = bare.with_human(right_labels(bare, 16))  # 12 for good, 4 ties
+        assert (known.trust, known.judges) == (None, ())
+        assert known.calibration["method"].to_list() == ["labels"]
+        decision = known.decisions[0]
+        assert (decision.winner, decision.wins_b, decision.ties) == ("good", 12, 4)
+        assert decision.sentence.startswith("By the labels, good beats weak in 88%")
+        assert "By the labels" in str(known)
+        assert "By the labels" in known._repr_html_()
+        few = bare.with_human(right_labels(bare, 16).head(3))
+        assert few.decisions[0].winner is None
+        assert "By the labels, no difference between weak and good" in few.decisions[0].sentence
+
+        lying = compare("contrary", 16)
+        same = right_labels(lying, 16).filter(pl.col("label") == "B")
+        assert lying.with_human(same).decisions[0].winner == "good"
 
 
 def test_labels_that_do_not_fit(open_session: Open) -> None:

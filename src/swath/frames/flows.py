@@ -8,11 +8,14 @@ from contextlib import aclosing
 
 import polars as pl
 
-from swath.frames.plan import ROW, Cache, Node, Plan, Step, polars_error, row_numbers
+from swath.frames.plan import ROW, Cache, Node, Plan, Source, Step, polars_error, row_numbers
 from swath.frames.spool import Batch
 
 READ_ROWS = 1024  # rows of a batch
 READ_BYTES = 8 * 2**20  # and at most about so many bytes
+FIRST_SLICE = 16_384  # rows of a source that are read at once, until their width is known
+SLICE_BYTES = 48 * 2**20  # then about so many bytes
+MOST_ROWS = 2**18
 
 Flow = AsyncGenerator[Batch, None]
 
@@ -118,6 +121,26 @@ def start_of(plan: Plan) -> tuple[int, pl.LazyFrame]:
         if isinstance(node, Cache) and node.slot.table is not None:
             return i + 1, node.slot.table.lazy()
     return 0, row_numbers(plan.source.table)
+
+
+def slices(source: Source, steps: Sequence[Step]) -> Iterator[pl.DataFrame]:
+    """The source's rows with their numbers, after row-local `steps`, a slice at a time. (Polars'
+    own stream of batches reads far ahead where rows are numbered: memory would grow with the
+    table.) Runs on a reader's thread."""
+    rows = source.rows
+    if rows is None:
+        rows = int(source.table.select(pl.len()).collect().item())
+    at, count = 0, FIRST_SLICE
+    while at < rows:
+        table = source.table.slice(at, count).with_row_index(ROW, offset=at)
+        for step in steps:
+            table = step.apply(table, [pl.col(ROW)])
+        made = table.collect(engine="streaming")
+        yield made
+        at += count
+        if made.height:
+            width = max(int(made.estimated_size()) // made.height, 1)
+            count = min(max(SLICE_BYTES // width, FIRST_SLICE // 4), MOST_ROWS)
 
 
 def schemas_of(plan: Plan) -> list[pl.Schema]:

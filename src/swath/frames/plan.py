@@ -212,13 +212,15 @@ Node = Step | Ask | Keep | Udf | Whole | Cache
 @dataclass(frozen=True, eq=False)
 class Source:
     """Where rows come from. `explain` turns Polars' error while reading into one that names the
-    file and the line. `rows`: how many, where that is known without reading."""
+    file and the line. `rows`: how many, where that is known without reading. `sliceable`: a part of
+    it is read without what comes before."""
 
     table: pl.LazyFrame
     name: str
     rows: int | None = None
     size: int | None = None  # bytes of the file, if it is one
     explain: Callable[[Exception], Exception] | None = None
+    sliceable: bool = False
 
 
 @dataclass(frozen=True, eq=False)

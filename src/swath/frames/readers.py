@@ -75,7 +75,7 @@ def frame(data: Any) -> Frame:
         table = data.to_frame()
     else:
         table = _table(data)
-    return Frame(_plan(Source(table.lazy(), _about(table), table.height)))
+    return Frame(_plan(Source(table.lazy(), _about(table), table.height, sliceable=True)))
 
 
 def _table(data: Any) -> pl.DataFrame:
@@ -156,7 +156,9 @@ def _scanned(file: Path, form: str, scan: Callable[[], pl.LazyFrame]) -> Frame:
     if not len(schema):
         raise InputError(f"'{file}' has no columns.", hint="Is it the right file?")
     size = file.stat().st_size if file.is_file() else None
-    return Frame(_plan(Source(table, file.name, size=size, explain=explain)))
+    sliceable = form in ("parquet", "ipc")
+    source = Source(table, file.name, size=size, explain=explain, sliceable=sliceable)
+    return Frame(_plan(source))
 
 
 def _plan(source: Source) -> Plan:

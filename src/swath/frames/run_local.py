@@ -30,6 +30,7 @@ from swath.frames.flows import (
     plain,
     reading_error,
     schemas_of,
+    slices,
     span_of,
     start_of,
 )
@@ -134,13 +135,16 @@ class Execution:
         start, table = start_of(plan)
         schemas = schemas_of(plan)
         demands: dict[int, Demand] = {}
+        steps: list[Step] | None = [] if not start and plan.source.sliceable else None
         for i in range(start, len(nodes)):
             node = nodes[i]
             if isinstance(node, Ask | Keep | Udf):
                 if not isinstance(node, Udf) and any(op.sample for _, op in node.columns):
                     spool = await self._gather(table, schemas[i])
-                    table, node = spool.lazy(), await self._prepared(node, spool)
-                flow = self._read(table, plan) if isinstance(table, pl.LazyFrame) else table
+                    table, steps = spool.lazy(), None
+                    node = await self._prepared(node, spool)
+                flow = self._read(table, plan, steps) if isinstance(table, pl.LazyFrame) else table
+                steps = None
                 entry = plan is self.main and self.progress.entry is None
                 made: type[Stage | Calling] = Calling if isinstance(node, Udf) else Stage
                 stage = made(self, node, entry=entry)  # type: ignore[arg-type]
@@ -153,13 +157,16 @@ class Execution:
                     flow = demands[end].sized(flow, lambda: self.stopped is not None)
                 table = self._in_turn(flow, stage)
             elif isinstance(node, Whole):
+                steps = None
                 table = await self._whole(node, await self._gather(table, schemas[i]))
             elif isinstance(node, Cache):
                 spool = await self._gather(table, schemas[i])
                 if self.stopped is None:
                     node.slot.table = await asyncio.to_thread(spool.table)
-                table = spool.lazy()
+                table, steps = spool.lazy(), None
             elif isinstance(table, pl.LazyFrame):
+                keeps = node.local and not node.wild and not node.others
+                steps = [*steps, node] if steps is not None and keeps else None
                 if node.wild and node.local:
                     table = each(self._read(table, plan), node)
                 else:
@@ -236,13 +243,16 @@ class Execution:
 
     # -- flows
 
-    async def _read(self, table: pl.LazyFrame, plan: Plan) -> Flow:
-        """A query's batches, read ahead by Polars in a thread of their own."""
+    async def _read(self, table: pl.LazyFrame, plan: Plan, steps: list[Step] | None = None) -> Flow:
+        """A query's batches, read in a thread of their own: slices of the source where only `steps`
+        lie between it and here, else what Polars reads ahead."""
         reader = ThreadPoolExecutor(1, thread_name_prefix="swath-read")
         self._readers.append(reader)
         loop = asyncio.get_running_loop()
 
         def start() -> Iterator[pl.DataFrame]:
+            if steps is not None:
+                return slices(plan.source, steps)
             return iter(table.collect_batches(chunk_size=READ_ROWS, maintain_order=True, lazy=True))
 
         try:
