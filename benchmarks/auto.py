@@ -1,6 +1,6 @@
 """Does `sw.auto` keep its promise? Resampled trials on graded data, without a call.
 
-    python -m benchmarks.auto /work/shared/data/routing [--trials 200] [--json out.json]
+    python -m benchmarks.auto FOLDER [--trials 200] [--json out.json]
 
 Each trial draws a table of 2,000 prompts and a sample of it as `sw.auto` would, learns a router and
 a threshold from the sample alone, routes the rest, and measures on the whole table what is kept:

@@ -1,12 +1,14 @@
 """docs/examples.md: the worked examples and what they print. Written by
 
-    python -m tests.examples_page
+    python -m tests.examples_page [NAME…]
 
-which runs them on the local model; the tests check that the page shows each script as it stands.
+which runs those named (none: only writes the page) on the local model, and keeps what they print in
+examples_shown.json; the tests check that the page shows each script as it stands.
 """
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "examples.md"
+SHOWN = Path(__file__).parent / "examples_shown.json"
 SIZES = {
     "ticket_triage": "24",
     "content_moderation": "40",
@@ -40,28 +43,29 @@ def written(outputs: dict[str, str]) -> str:
         title = name.replace("_", " ").capitalize()
         parts.append(
             f"## {title}\n\n```python\n{source}\n```\n\n"
-            f"`python examples/{name}.py {SIZES[name]}` printed:\n\n```\n{output.strip()}\n```\n"
+            f"`python examples/{name}.py {SIZES[name]}` printed:\n\n```\n{output}\n```\n"
         )
     return "\n".join(parts)
 
 
-def outputs() -> dict[str, str]:
-    """What each script prints, in a folder with a store of its own."""
-    found: dict[str, str] = {}
-    for name, rows in SIZES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            done = subprocess.run(
-                [sys.executable, str(ROOT / "examples" / f"{name}.py"), rows],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=False,
-            )
-        if done.returncode:
-            sys.exit(f"{name}: {done.stdout}{done.stderr}")
-        found[name] = done.stdout
-    return found
+def printed(name: str) -> str:
+    """What a script prints, in a folder with a store of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        done = subprocess.run(
+            [sys.executable, str(ROOT / "examples" / f"{name}.py"), SIZES[name]],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    if done.returncode:
+        sys.exit(f"{name}: {done.stdout}{done.stderr}")
+    return done.stdout.strip("\n")
 
 
 if __name__ == "__main__":
-    PAGE.write_text(written(outputs()), "utf-8")
+    shown = json.loads(SHOWN.read_text("utf-8"))
+    for name in sys.argv[1:]:
+        shown[name] = printed(name)
+        SHOWN.write_text(json.dumps(shown, indent=1, ensure_ascii=False) + "\n", "utf-8")
+    PAGE.write_text(written({name: shown[name] for name in SIZES}), "utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import polars as pl
 
-DATA = Path("/work/shared/data")
+BESIDE = Path(__file__).parent.parent.parent / "shared" / "data"
+DATA = Path(os.environ.get("SWATH_DATA", BESIDE))
 SENTIMENT = "Both reviews express the same sentiment.\nFirst: {left.text}\nSecond: {right.text}"
 STATEMENT = "One product:\nA: {left.name}\nB: {right.name}"
 _SINGLE = re.compile(r"A: (.*)\nB: (.*)\Z")

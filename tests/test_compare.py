@@ -97,12 +97,13 @@ def test_schema_validity_counts_first_answers(open_session: Open) -> None:
         return "{}" if first and "ticket 2 " in body["messages"][1]["content"] else whole
 
     with serve(OpenAIServer(respond=answer)) as server:
-        open_session(weak=(server, {"model": "weak"}), good=(server, {"model": "good"}))
+        session = open_session(weak=(server, {"model": "weak"}), good=(server, {"model": "good"}))
         for _ in range(2):  # bought, and from the store
             operator = sw.extract("text", Ticket)
             made = sw.compare(tickets(8), operator, ["weak", "good"], **QUIET)
             assert made.by_model["schema_valid"].to_list() == [7 / 8, 7 / 8]
             assert made.by_model["failed"].to_list() == [0, 0]
+        assert sorted(session.call(_repaired(session))) == [0] * 14 + [1] * 2
 
 
 def test_kappa_and_shares_equal_by_hand() -> None:
@@ -242,9 +243,43 @@ def test_disagreements_and_twins(open_session: Open) -> None:
         assert all(len(line) <= 80 for line in str(made).splitlines())
 
 
+def test_one_model_with_several_settings(open_session: Open) -> None:
+    asked: list[tuple[str, float | None]] = []
+
+    def answer(prompt: str, body: dict[str, Any]) -> str:
+        asked.append((body["model"], body.get("temperature")))
+        return f"warm {prompt}" if body.get("temperature") else prompt
+
+    with serve(OpenAIServer(respond=answer)) as server:
+        session = open_session(weak=(server, {"model": "weak"}))
+        entered = ["weak", {"model": "weak", "temperature": 1.0}, "weak temperature=0.5"]
+        made = sw.compare(tickets(3), ASK, entered, **QUIET)
+        warm = "weak temperature=1"
+        assert made.models == ("weak", warm, "weak temperature=0.5")
+        assert made.columns[warm] == "answer_weak_temperature_1"
+        assert made.table[made.columns[warm]].str.starts_with("warm").all()
+        assert not made.table[made.columns["weak"]].str.starts_with("warm").any()
+        assert sorted(t or 0.0 for _, t in asked) == [0.0] * 3 + [0.5] * 3 + [1.0] * 3
+        assert made.by_model["calls"].to_list() == [3, 3, 3]
+        assert not made.notes
+        named = [{"model": "weak", "temperature": 1, "name": "warm"}, "weak"]
+        assert sw.compare(tickets(3), ASK, named, **QUIET).models == ("warm", "weak")
+        assert server.stats.answered == 9
+        flags = session.call(_repaired(session))
+        assert flags == [0] * 9
+
+
+async def _repaired(session: sw.Session) -> list[int]:
+    rows = session.engine.store.query("SELECT repaired FROM calls WHERE NOT cached")
+    return [int(row["repaired"]) for row in rows]
+
+
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
+        ({"models": ["weak", {"model": "weak", "temp": 1}]}, sw.InputError, "no setting 'temp'"),
+        ({"models": ["weak", {"temperature": 1}]}, sw.InputError, "has no model"),
+        ({"models": ["weak", "weak temperature=hot"]}, sw.InputError, "is no number"),
         ({"models": ["weak", "god"]}, sw.UnknownModel, r"no model 'god'.*mean 'good'.*There are"),
         ({"models": ["weak"]}, sw.InputError, "at least two models"),
         ({"models": "weak"}, sw.InputError, "at least two models"),

@@ -128,6 +128,40 @@ def test_compare_stops_at_the_budget_and_goes_on(cli: Cli) -> None:
         assert set(server.stats.by_prompt.values()) <= {1, 2}  # two models share each question
 
 
+def test_a_saved_prompt_and_json(cli: Cli) -> None:
+    with serve(OpenAIServer(respond=respond)) as server:
+        prepare(cli, server.base_url)
+        cli.write("prompt.txt", "Answer: {text}")
+        cli("prompts", "save", "reply", "prompt.txt")
+        how = ("compare", "in.csv", "--prompt", "reply@1", "--models", "weak,good")
+        done = cli(*how, "--json", "--out", "kept")
+        assert done.status == 0, done.err
+        told = json.loads(done.out)
+        assert (told["models"], told["rows"]) == (["weak", "good"], 12)
+        assert [line["ok"] for line in told["by_model"]] == [12, 12]
+        assert json.loads(cli("compare", "--show", "kept", "--json").out) == told
+        paid = server.stats.answered
+        assert cli(*COMPARE, "--out", "again").status == 0  # the same text, so the same answers
+        assert server.stats.answered == paid
+        assert "reply@1" in cli("prompts", "log").out
+        assert cli(*how, "--map", "{text}").status == 2
+        assert "no prompt 'none'" in cli(*how[:2], "--prompt", "none", *how[4:]).err
+        settings = cli(*COMPARE[:-1], "weak,weak temperature=1", "--json")
+        assert json.loads(settings.out)["models"] == ["weak", "weak temperature=1"]
+
+
+def test_pairs_can_be_labelled_without_a_judge(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with serve(OpenAIServer(respond=respond)) as server:
+        prepare(cli, server.base_url)
+        assert "swath label kept" in cli(*COMPARE, "--out", "kept").err
+        monkeypatch.setattr(sys, "stdin", io.StringIO("t\n" * 12))
+        done = cli("label", "kept", "--annotator", "ada")
+        assert done.status == 0, done.err
+        assert "By the labels, no difference between weak and good can be told" in " ".join(
+            done.out.split()
+        )
+
+
 def test_label_is_blind_resumes_and_corrects(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with serve(OpenAIServer(respond=respond)) as server:
         prepare(cli, server.base_url)

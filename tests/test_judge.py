@@ -281,7 +281,7 @@ def test_labels_that_do_not_fit(open_session: Open) -> None:
             made.with_human({"item_id": ["x"]})
         with pytest.raises(sw.InputError, match="none of A, B and tie"):
             made.with_human({"item_id": ["x"], "label": ["good"]})
-        with pytest.raises(sw.InputError, match="Compare with judge="):
+        with pytest.raises(sw.InputError, match="No label belongs to a pair"):
             compare(None, 8).with_human({"item_id": ["x"], "label": ["A"]})
 
 

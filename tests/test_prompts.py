@@ -166,6 +166,26 @@ def test_the_ledger_tells_which_answers_came_from_which_version(open_session: Op
         assert one.id in {run["run"] for run in listed}
 
 
+def test_a_single_question_records_its_version_once(open_session: Open) -> None:
+    with serve(OpenAIServer(respond=lambda p, b: "yes")) as server:
+        session = open_session(fast=server)
+        prompt = sw.Prompt("Is it so?", name="ask", instructions="Say yes or no.")
+        for seed in (1, 2, 3):
+            assert session.complete(prompt, seed=seed).text == "yes"
+        assert "".join(chunk.text for chunk in session.stream(prompt, seed=4)) == "yes"
+        session.complete("Is it so?", system="Say yes or no.", seed=1)  # the same question
+        assert server.stats.answered == 4
+        saved = sw.prompts("ask")
+        assert [p.version for p in saved] == [1]
+
+        async def count() -> tuple[int, int]:
+            store = session.engine.store
+            use = history.usage(store)["ask", saved[0].id]
+            return use.calls, len(store.query("SELECT * FROM prompt_uses"))
+
+        assert session.call(count()) == (4, 2)  # a use a door, however many calls
+
+
 def test_promoted_and_found_by_name(open_session: Open) -> None:
     first = sw.Prompt("Answer: {text}", name="reply").save(session := open_session())
     second = first.edit("Answer well: {text}", tags=["well"]).save()

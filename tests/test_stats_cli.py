@@ -183,12 +183,6 @@ def test_repeats_of_spelling_are_one(files: Cli) -> None:
             ["--items", "i.csv"],
             "No item_id of the verdicts is in the table of items.",
         ),
-        (
-            "e.csv",
-            VERDICTS.replace("\n", "\n9", 6),
-            ["--human", "h.csv"],
-            "No item_id of the verdicts is in the table of labels.",
-        ),
         ("e.csv", VERDICTS, ["--json", "nowhere/out.json"], "no folder 'nowhere'"),
     ],
 )
@@ -202,6 +196,20 @@ def test_files_that_will_not_do(
     assert said in done.err
     assert "secret" not in done.err
     assert "Traceback" not in done.err
+
+
+def test_reasonable_files_are_taken(files: Cli) -> None:
+    """Labels of other items, ids as pandas writes them, a row twice, a date to group by."""
+    files.write("other.csv", "item_id,annotator,label\n77,a,A\n")
+    done = files("judge", "stats", "v.csv", "--human", "other.csv", "--json", "-")
+    assert done.status == 0
+    assert "None of the labels belongs to an item" in done.err
+    assert {g["human_agreement"] for g in json.loads(done.out)} == {None}
+    files.write("float.csv", "item_id,verdict,day\n1.0,A,2024-05-01\n2.0,,2024-05-01\n")
+    files.write("gold.csv", "item_id,gold\n1,A\n1,A\n2,B\n")
+    arguments = ("float.csv", "--items", "gold.csv", "--by", "day", "--json", "-")
+    (group,) = json.loads(files("judge", "stats", *arguments).out)
+    assert (group["day"], group["n"], group["accuracy"]) == ("2024-05-01", 2, 0.5)
 
 
 def test_wrong_usage(files: Cli) -> None:

@@ -203,8 +203,8 @@ class Session:
         Pydantic model or JSON Schema: `Completion.parsed` holds the value), `choices`, `system`,
         `temperature`, `top_p`, `max_tokens`, `stop`, `seed`, `tools`, `tool_choice`, `logprobs`,
         `source` (what quotes must come from), `extra`, `max_cost` (dollars), `fresh` (ask even
-        where the answer is stored). An `sw.Prompt` brings its own instructions and schema, where none
-        are given here, and its version is recorded. Raises ProviderError, BudgetReached,
+        where the answer is stored). An `sw.Prompt` brings its own instructions and schema where
+        none are given here, and its version is recorded. Raises ProviderError, BudgetReached,
         ConfigError.
         """
         return await asyncio.wrap_future(self.submit(self._complete(prompt, settings)))
