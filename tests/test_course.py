@@ -126,7 +126,7 @@ def test_the_page_runs_in_order(tmp_path: Path) -> None:
         assert sw.prompt("argument").version == 2
         assert sw.prompt("argument").tags == ("short",)
     assert "argument@2" in said["versions"]
-    assert "Stopped: The budget" in said["scale"]
+    assert "done: 12 rows, 0 failed" in said["scale"]
     table = pl.read_parquet(tmp_path / "arguments.parquet")
     assert table.height == 12
     assert table["argument"].struct.field("claim").null_count() == 0

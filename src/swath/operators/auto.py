@@ -200,7 +200,8 @@ def auto(
 
     `sample` is the number of rows to learn from; None: some 360. They keep the last model's answer.
     Where the router tells no better than chance, everything goes to it, the run's notes say so, and
-    nothing but the sample was spent. `auto.promises[-1]` tells how it went; its `save(path)` keeps the router.
+    nothing but the sample was spent. `auto.promises[-1]` tells how it went; its `save(path)` keeps
+    the router.
 
         sw.classify("text", labels, model=sw.auto(["small", "large"], quality=0.95))
     """
