@@ -74,6 +74,10 @@ class Grant:
             self.limiter.pump()
 
 
+class Starved(ProviderError):
+    """Refused for so long that waiting on is of no use: not to be tried again."""
+
+
 class Limiter:
     """All limits of one account and model. Used on one event loop; first come, first served."""
 
@@ -255,11 +259,12 @@ class Limiter:
             self._misses > 3 and refused_for > self._patience
         )
 
-    def _starvation(self) -> ProviderError:
-        return ProviderError(
+    def _starvation(self) -> Starved:
+        return Starved(
             Kind.THROTTLED,
             f"refuses every call as too fast, for longer than {self._patience:.0f} s.",
             charged=False,
+            retry_after=max(self._shut_until - self.loop.time(), 1.0),
             hint="Another program may use up the quota: lower rpm or tpm, or run again later.",
         )
 

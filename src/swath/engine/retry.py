@@ -10,6 +10,7 @@ import asyncio
 import random
 
 from swath.engine.call import Call, Next
+from swath.engine.limiter import Starved
 from swath.errors import Kind, ProviderError
 from swath.messages import AnyReply
 
@@ -59,6 +60,8 @@ class Retrying:
 
     def _delay(self, call: Call, error: ProviderError, tried: int) -> float | None:
         """Seconds until the next try, or None where there is to be none."""
+        if isinstance(error, Starved):
+            return None
         most = TRIES.get(error.kind, 0)
         if error.kind in OUTAGE and self._given_up.get(call.model.account, 0) >= OUT_AFTER:
             most = 1  # the provider is down: one knock a call until it answers again
