@@ -108,6 +108,15 @@ def test_over_the_shared_data(script: str, rows: str, says: str, tmp_path: Path)
     assert "failed" not in out.replace("0 failed", "")
 
 
+@pytest.mark.local
+@pytest.mark.slow
+def test_the_routing_loop(tmp_path: Path) -> None:
+    if not DATA.exists():
+        pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
+    out = run(tmp_path, "routing_loop.py", str(DATA / "banking77_tickets.csv"), "--rows", "24")
+    assert "all large" in out
+
+
 def test_the_page_shows_the_scripts_as_they_stand() -> None:
     page = PAGE.read_text("utf-8")
     for name, rows in SIZES.items():
