@@ -82,7 +82,7 @@ def run(block: Block, folder: Path) -> str:
 
 def headings(text: str) -> list[str]:
     """What a screen of a comparison is divided into."""
-    return [line for line in text.splitlines() if re.fullmatch(r"Agreement|Decided.*|Notes", line)]
+    return re.findall(r"^(?:Agreement|Judged|Decided)", text, re.MULTILINE)
 
 
 def test_the_page_runs_in_order(tmp_path: Path) -> None:

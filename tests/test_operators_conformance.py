@@ -7,7 +7,7 @@ test_tables_conformance.py.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Literal
 
 import polars as pl
 import pytest

@@ -125,7 +125,7 @@ def test_the_most_telling_rows_come_first(opened: Browser, three: Path) -> None:
 def test_keys_and_deep_links(opened: Browser, three: Path) -> None:
     with kit.reading(opened, three, fragment="#row=37") as page:
         assert page.inner_text("#detail h3").startswith("Row 37")
-        assert page.get_attribute("#list [aria-current=true]", "data-row") == "36"
+        assert page.get_attribute("#list [aria-current=true]", "data-row") == "37"
         page.keyboard.press("j")
         after = page.inner_text("#detail h3")
         assert not after.startswith("Row 37")
@@ -227,7 +227,7 @@ def test_text_from_the_data_stays_text(opened: Browser, tmp_path: Path) -> None:
         assert EVIL[0] in page.inner_text("#decisions")
         for row, text in enumerate(EVIL):
             page.evaluate("row => { location.hash = `#row=${row}`; }", row)
-            page.wait_for_selector(f"#detail h3:has-text('Row {row + 1}')")
+            page.wait_for_selector(f"#detail h3:has-text('Row {row}')")
             shown = page.locator("#detail .given .text").evaluate("node => node.textContent")
             assert shown[:1000] == text[:1000]
             assert overflows_nowhere(page)
@@ -285,9 +285,9 @@ def test_nulls_in_fields_and_whole_answers(opened: Browser, tmp_path: Path) -> N
     dtype = made.table.schema[made.columns["b"]]
     table = made.table.with_columns(pl.Series(made.columns["b"], cells, dtype=dtype))
     path = write(replace(made, table=table), tmp_path / "nulls.html")
-    with kit.reading(opened, path, fragment="#row=1") as page:
+    with kit.reading(opened, path, fragment="#row=0") as page:
         assert "no answer" in page.inner_text("#detail")
-        page.evaluate("location.hash = '#row=2'")
+        page.evaluate("location.hash = '#row=1'")
         page.wait_for_selector("#detail :text('empty list')")
         assert "null" in page.inner_text("#detail")
 

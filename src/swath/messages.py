@@ -169,8 +169,8 @@ class Embeddings(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Chunk(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A piece of a streamed answer. The first one names the `model` that answers, by alias; the last
-    one carries the whole `completion`."""
+    """A piece of a streamed answer. The first one names the `model` that answers, by alias; the
+    last one carries the whole `completion`."""
 
     text: str = ""
     tool_call: ToolCall | None = None

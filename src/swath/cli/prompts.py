@@ -205,7 +205,15 @@ def _about(prompt: Prompt, usage: dict[tuple[str, str], Usage]) -> str:
 def _table(found: Sequence[Prompt], usage: dict[tuple[str, str], Usage]) -> Table:
     numbers = ("runs", "calls", "cost")
     made = console.table(
-        "version", "", "when", "parent", "tags", *numbers, "text", right=numbers, wrap=("tags", "text")
+        "version",
+        "",
+        "when",
+        "parent",
+        "tags",
+        *numbers,
+        "text",
+        right=numbers,
+        wrap=("tags", "text"),
     )
     numbered = {(p.name, p.id): str(p.version) for p in found}
     for prompt in reversed(found):

@@ -70,7 +70,7 @@ def concluded(made: Comparison) -> Comparison:
             notes.append(f"{a}, {b}: {corrected.sentence}")
             decision = _by_both(decision, corrected)
         elif labelled is not None and labelled["people"].count():
-            # No judge, or labels that are all the same: the labels have the word.
+            # No judge, nothing left for it, or labels all the same: the labels have the word.
             decision = _by_people(labelled, str(a), str(b))
             lines.append(_line(decision, "labels", decision.win_rate))
         if decision is not None:
@@ -234,12 +234,12 @@ def _people(human: pl.DataFrame) -> pl.DataFrame:
 
 
 def _corrected(labelled: pl.DataFrame) -> Corrected | None:
-    """How people would prefer `b` over all pairs; None where too few were labelled to say, or all
+    """How people would prefer `b` over all pairs; None where all are labelled, or too few, or all
     the same: no variance can be taken from those."""
     score = pl.col("verdict").replace_strict(SCORE, default=None, return_dtype=pl.Float64)
     both = labelled.select("people", judge=score.fill_null(0.5))
     known, rest = both.drop_nulls("people"), both.filter(pl.col("people").is_null())
-    if known.height < 2 or known["people"].n_unique() < 2:
+    if not rest.height or known["people"].n_unique() < 2:
         return None
     said = (known["people"].to_list(), known["judge"].to_list(), rest["judge"].to_list())
     return tuned_ppi_mean(*said)

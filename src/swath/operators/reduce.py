@@ -98,8 +98,10 @@ class Reduce(Operator):
                 hint="Write frame.group_by(…).agg(name=sw.reduce(…)), or frame.agg(…) for all.",
             )
         texts = path(name, schema)[0]
-        items = pl.col(texts).cast(pl.List(pl.String)).list.eval(
-            pl.element().filter(pl.element().str.strip_chars() != "")
+        items = (
+            pl.col(texts)
+            .cast(pl.List(pl.String))
+            .list.eval(pl.element().filter(pl.element().str.strip_chars() != ""))
         )
         filled = pl.concat_str(pl.lit(_BEFORE), items.list.join(_BETWEEN), pl.lit(_AFTER))
         return pl.when(items.list.len() > 0).then(filled), super().exprs(schema)[1]
