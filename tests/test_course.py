@@ -18,7 +18,7 @@ import swath as sw
 from swath.errors import WeightsError
 from swath.local import weights
 
-pytestmark = pytest.mark.local
+pytestmark = [pytest.mark.local, pytest.mark.slow]
 if find_spec("xllamacpp") is None:
     pytest.skip("the extra 'local' is not installed", allow_module_level=True)
 
