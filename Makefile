@@ -38,7 +38,7 @@ format: $(VENV)/.dev
 	$(BIN)/ruff format .
 
 bench: $(VENV)/.dev
-	for name in overhead replay limits imports; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	for name in overhead replay limits imports joins ranking operators million cascade; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 clean:
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache
