@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -40,3 +41,29 @@ def conflict(first: Ask | Keep, second: Ask | Keep) -> bool:
     return bool(
         first.writes & second.reads or first.reads & second.writes or first.writes & second.writes
     )
+
+
+def marked(
+    nodes: Nodes, may: Callable[[Operator], bool], mark: Callable[[Operator], None]
+) -> tuple[Nodes, list[str]]:
+    """The nodes with `mark` set on a copy of each operator that `may` have it, and their names."""
+    names: list[str] = []
+
+    def changed(name: str, operator: Operator) -> Operator:
+        if not may(operator):
+            return operator
+        names.append(f"'{name}'")
+        made = copy.copy(operator)
+        mark(made)
+        return made
+
+    out: Nodes = []
+    for node in nodes:
+        if isinstance(node, Keep):
+            out.append(Keep(node.name, changed(node.name, node.operator), node.reads))
+        elif isinstance(node, Ask):
+            columns = tuple((name, changed(name, operator)) for name, operator in node.columns)
+            out.append(Ask(columns, node.reads))
+        else:
+            out.append(node)
+    return (out, names) if names else (nodes, [])

@@ -29,8 +29,6 @@ def fuse(nodes: Nodes, _: Context) -> tuple[Nodes, list[str]]:
             fused = Fused(together)
             alias = ", ".join(name for name, _ in together)
             names = {name for name, _ in together}
-            last = out[-1]
-            assert isinstance(last, Ask | Step)
             at = next(i for i in range(len(out) - 1, -1, -1) if isinstance(out[i], Ask))
             asked = out[at]
             assert isinstance(asked, Ask)

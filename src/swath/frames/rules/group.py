@@ -7,28 +7,15 @@ history): the stage then sorts each batch by its prompts. Rows come out in their
 
 from __future__ import annotations
 
-import copy
-
-from swath.frames.plan import Ask, Keep
-from swath.frames.rules.base import Context, Nodes
+from swath.frames.rules.base import Context, Nodes, marked
 from swath.operators.base import Operator
 from swath.operators.template import Template
 
 
 def group(nodes: Nodes, _: Context) -> tuple[Nodes, list[str]]:
-    out: Nodes = []
-    names: list[str] = []
-    for node in nodes:
-        if isinstance(node, Ask | Keep) and any(_may(o) for _, o in node.columns):
-            names += [f"'{name}'" for name, operator in node.columns if _may(operator)]
-            columns = tuple((name, _grouped(operator)) for name, operator in node.columns)
-            if isinstance(node, Keep):
-                node = Keep(node.name, columns[0][1], node.reads)
-            else:
-                node = Ask(columns, node.reads)
-        out.append(node)
+    nodes, names = marked(nodes, _may, _mark)
     what = "where prompts of one batch begin alike, they are asked in a row"
-    return out, [f"{', '.join(names)}: {what}"] if names else []
+    return nodes, [f"{', '.join(names)}: {what}"] if names else []
 
 
 def _may(operator: Operator) -> bool:
@@ -36,9 +23,5 @@ def _may(operator: Operator) -> bool:
     return isinstance(operator.text, Template) and len(operator.text.names) > 1
 
 
-def _grouped(operator: Operator) -> Operator:
-    if not _may(operator):
-        return operator
-    made = copy.copy(operator)
-    made.grouped = True
-    return made
+def _mark(operator: Operator) -> None:
+    operator.grouped = True
