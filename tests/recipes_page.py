@@ -45,14 +45,14 @@ an operator like any other.
 import swath as sw
 
 frame = sw.read_csv("speeches.csv")
-frame.with_columns(                                           # over rows
+frame.with_columns(  # over rows
     argument=sw.recipes.arguments("speech", model="fast"),
     stance=sw.recipes.stance("speech", target="the euro"),
 )
-frame.group_by("debate").agg(                                 # over groups
+frame.group_by("debate").agg(  # over groups
     agreed=sw.recipes.consensus("{{speaker}}: {{speech}}"),
 )
-sw.recipes.contradictions(frame, "speech", id="id")           # over the corpus: a frame of a frame
+sw.recipes.contradictions(frame, "speech", id="id")  # over the corpus: a frame of a frame
 ```
 
 In a terminal: `swath recipes`, `swath recipes show stance`, and
