@@ -81,7 +81,8 @@ class Check:
         return self.judge(answer, label, case)
 
     def judge(self, answer: Any, label: Any, case: Case) -> Score:
-        raise NotImplementedError
+        """What each check has, unless it looks at all cases at once (`scores`)."""
+        raise AssertionError(f"a check of kind '{self.kind}' must say how it judges")
 
 
 @dataclass(frozen=True, kw_only=True)
