@@ -74,6 +74,7 @@ class Engine:
         self, models: Mapping[str, Model], store: Store, router: RouterConfig | None = None
     ) -> None:
         self.models = models
+        self._identities: dict[str, tuple[Model, tuple[str, ...]]] = {}
         self.store = store
         self.transport = Transport()
         self._backends: dict[str, Backend] = {
@@ -158,11 +159,18 @@ class Engine:
         most = LOCAL_TEXTS if at_home else provider(model.provider).max_texts(model)
         return await self._embedding(request, run or Run(label), label, most)
 
+    def _identity(self, model: Model) -> tuple[str, ...]:
+        """`model.identity`, which takes longer to write than to remember."""
+        known = self._identities.get(model.alias)
+        if known is None or known[0] is not model:
+            known = self._identities[model.alias] = (model, model.identity)
+        return known[1]
+
     # -- many calls
 
     def hash(self, request: AnyRequest) -> bytes:
         model = self.models[request.model]
-        return content_hash(_settled(request, model), model.identity)
+        return content_hash(_settled(request, model), self._identity(model))
 
     def lookup(
         self, requests: Sequence[Request], checks: Sequence[Check | None] | None = None
@@ -203,7 +211,7 @@ class Engine:
             if model.provider == LOCAL
             else (0.5 + tokens_out / 80)
         )
-        key = content_hash(settled, model.identity)
+        key = content_hash(settled, self._identity(model))
         return Estimate(tokens_in, tokens_out, cost, seconds, key in self.store.get_many([key]))
 
     def routed(self, request: Request) -> Request:
@@ -265,7 +273,7 @@ class Engine:
         model = self.models[request.model]
         call.wanted = call.model = model
         call.asked = call.request = _settled(request, model)
-        call.key = content_hash(call.asked, model.identity)
+        call.key = content_hash(call.asked, self._identity(model))
         call.fallbacks = self._chain(model, fallback) if fallback or model.fallback else ()
 
     def _chain(self, model: Model, fallback: Sequence[str]) -> tuple[Model, ...]:
