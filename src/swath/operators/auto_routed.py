@@ -18,10 +18,11 @@ from msgspec.structs import replace
 from swath.engine.shape import Invalid
 from swath.errors import InputError, MissingExtra, ProviderError
 from swath.messages import Completion, Message, Request
-from swath.operators.asking import Ask, Check, Failed, Sizes
+from swath.operators.asking import Ask, Failed, Sizes
 from swath.operators.auto import UNSURE, Auto, Sent
 from swath.operators.base import ModelChoice, Operator
 from swath.operators.cascading import Key, stand_in
+from swath.operators.wrapping import Wrapping
 
 Reply = Completion | Failed | None
 
@@ -31,7 +32,7 @@ def chosen(operator: Operator) -> Operator:
     return operator if operator.auto is None else AutoRouted(operator, operator.auto)
 
 
-class AutoRouted(Operator):
+class AutoRouted(Wrapping):
     """What the rows get is the same column; where routing cannot help, `prepare` gives the plain
     operator for the large model."""
 
@@ -62,22 +63,8 @@ class AutoRouted(Operator):
         self._known: dict[Key, Completion | Failed] = {}
 
     @property
-    def dtype(self) -> pl.DataType:
-        return self.operator.dtype
-
-    @property
     def settings(self) -> tuple[Hashable, ...]:
         return (self.operator.signature, self.chosen_by)
-
-    def ask(self, text: str, model: str) -> Request:
-        return self.operator.ask(text, model)
-
-    @property
-    def check(self) -> Check | None:
-        return self.operator.check
-
-    def value(self, completion: Completion) -> Any:
-        return self.operator.value(completion)
 
     # -- learning
 

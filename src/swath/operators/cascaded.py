@@ -14,10 +14,11 @@ import polars as pl
 from swath.engine.shape import Invalid
 from swath.errors import InputError, ProviderError
 from swath.messages import Completion, Request
-from swath.operators.asking import Ask, Check, Failed, Sizes
+from swath.operators.asking import Ask, Failed, Sizes
 from swath.operators.base import ModelChoice, Operator
 from swath.operators.cascade import Cascade, Promise
 from swath.operators.cascading import Key, learn, small_question, stands
+from swath.operators.wrapping import Wrapping
 
 
 def by(model: ModelChoice | Cascade, make: Callable[[ModelChoice], Operator]) -> Operator:
@@ -25,7 +26,7 @@ def by(model: ModelChoice | Cascade, make: Callable[[ModelChoice], Operator]) ->
     return Cascaded(make(model.large), model) if isinstance(model, Cascade) else make(model)
 
 
-class Cascaded(Operator):
+class Cascaded(Wrapping):
     """`operator`, by `cascade`. What the rows get is the same column; where the sample does not
     bear the promise out, `prepare` gives the plain operator for the large model."""
 
@@ -56,23 +57,8 @@ class Cascaded(Operator):
         self._known: dict[Key, Completion | Failed] = {}
 
     @property
-    def dtype(self) -> pl.DataType:
-        return self.operator.dtype
-
-    @property
     def settings(self) -> tuple[Hashable, ...]:
         return (self.operator.signature, self.cascade)
-
-    def ask(self, text: str, model: str) -> Request:
-        """The large model's question: its lane is the wider one where the small model is local."""
-        return self.operator.ask(text, model)
-
-    @property
-    def check(self) -> Check | None:
-        return self.operator.check
-
-    def value(self, completion: Completion) -> Any:
-        return self.operator.value(completion)
 
     async def prepare(self, ask: Ask, sample: pl.DataFrame, rows: int) -> Operator:
         pool = self.requests(sample, ask.default)
