@@ -38,6 +38,7 @@ class Settings(msgspec.Struct, frozen=True):
     threads: int = 0  # 0: one a physical core
     context: int = 0  # 0: CONTEXT, or what memory allows
     gpu_layers: int = -1
+    adapter: str = ""  # the path of a GGUF LoRA file, applied to the model's weights
 
 
 def settings(options: Mapping[str, Any]) -> Settings:
@@ -48,7 +49,7 @@ def settings(options: Mapping[str, Any]) -> Settings:
     except msgspec.ValidationError as e:
         raise ConfigError(
             f"A local model's options are not right: {e}.",
-            hint="slots, threads, context and gpu_layers are whole numbers.",
+            hint="slots, threads, context and gpu_layers are whole numbers, adapter is a path.",
         ) from None
     return msgspec.structs.replace(chosen, slots=max(chosen.slots, 1))
 
@@ -215,6 +216,8 @@ def _start(path: Path, chosen: Settings, context: int, folder: str, key: str) ->
     threads = chosen.threads or _physical_cores()
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads
+    if chosen.adapter:
+        params.lora_adapters = [xllamacpp.CommonAdapterLoraInfo(chosen.adapter, 1.0)]
     params.warmup = False
     params.fit_params = False
     params.cache_ram_mib = 0  # `Slots` sends a prompt to the slot that knows its beginning
