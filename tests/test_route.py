@@ -3,115 +3,23 @@
 from __future__ import annotations
 
 import json
-import math
-import random
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import pytest
 
 import swath as sw
 from swath.catalog.routed import route_of
 from swath.errors import ConfigError, InputError, UnknownModel
-from swath.messages import Message, Request
 from swath.routing.artifact import save
-from swath.routing.training import load, train
-from swath.routing.vectors import gist
+from swath.routing.training import load
 from swath.session import Session
 from tests.conftest import model_table
-from tests.servers import Answer, Fault, OpenAIServer, serve
-from tests.servers.answers import embedding
-
-CHEAP = {"price": {"input": 0.1, "output": 0.4}}
-EASY = "Say hello."
-HARD = 2 * (
-    "A train of 120 m passes a bridge of 480 m in 30 seconds, and another of 90 m comes towards it "
-    "at 54 km/h. Calculate after how many seconds they have passed each other, and find the total "
-    "distance that both have covered by then, if each slows down by 2 percent a second. "
-)
-
-
-_WORDS = "why does the train to town leave late when rain and snow fall on a hill"
-
-
-class House:
-    """Two servers, `small` and `large`, and sessions over them."""
-
-    def __init__(self, small: OpenAIServer, large: OpenAIServer, store: str) -> None:
-        self.small, self.large = small, large
-        self._store = store
-        self._open: list[Session] = []
-
-    def session(self, small: Any = None, large: Any = None, **router: Any) -> Session:
-        models = {
-            "small": model_table(self.small, model="tiny", **CHEAP, **(small or {})),
-            "large": model_table(self.large, model="huge", **(large or {})),
-        }
-        config = {"models": models, "store": self._store}
-        config["router"] = {"weak": "small", "strong": "large", **router}
-        made = Session(config, check=False)
-        self._open.append(made)
-        return made
-
-    @property
-    def asked(self) -> tuple[int, int]:
-        return self.small.stats.received, self.large.stats.received
-
-    def close(self) -> None:
-        for session in self._open:
-            session.close()
-
-
-@contextmanager
-def house(tmp_path: Path, small: Any = None, large: Any = None) -> Iterator[House]:
-    with (
-        serve(small or OpenAIServer(respond=lambda p, b: "from small")) as few,
-        serve(large or OpenAIServer(respond=lambda p, b: "from large")) as much,
-    ):
-        made = House(few, much, f"sqlite:///{tmp_path}/swath.db")
-        try:
-            yield made
-        finally:
-            made.close()
-
-
-def ledger(session: Session) -> list[dict[str, Any]]:
-    return session.engine.store.query("SELECT * FROM calls ORDER BY at")
-
-
-def request(text: str, model: str = "auto") -> Request:
-    return Request(model=model, messages=(Message("user", text),))
-
-
-def prompts(n: int, seed: int = 0) -> list[str]:
-    draw = random.Random(seed)
-    words = [
-        "why",
-        "does",
-        "the",
-        "train",
-        "to",
-        "town",
-        "leave",
-        "late",
-        "when",
-        "rain",
-        "and",
-        "snow",
-        "fall",
-        "on",
-        "a",
-        "hill",
-    ]
-    return [
-        f"{i}: " + " ".join(draw.choices(words, k=draw.choice([3, 8, 30, 90]))) for i in range(n)
-    ]
-
+from tests.route_kit import CHEAP, EASY, HARD, encode, house, ledger, prompts, request, trained
+from tests.servers import Fault, OpenAIServer
 
 # -- names
 
@@ -125,6 +33,10 @@ def test_names_say_what_they_ask_for() -> None:
     asked = route_of("auto:share=0.3,cascade=0.8")
     assert asked is not None
     assert (asked.share, asked.cascade, asked.quality) == (0.3, 0.8, None)
+    learned = route_of("auto:samples=3, cascade, quality=0.9")
+    assert learned is not None
+    assert (learned.learned, learned.cascade, learned.samples) == (True, None, 3)
+    assert learned.quality == 0.9
     mf = route_of("router-mf-0.116")
     assert mf is not None
     assert (mf.kind, mf.threshold) == ("factorization", 0.116)
@@ -145,6 +57,14 @@ def test_names_say_what_they_ask_for() -> None:
         ("auto:quality=0.9,cascade=0.5", "two rules"),
         ("auto:share=0.1,share=0.2", "repeated"),
         ("auto:threshold=nan", "out of range"),
+        ("auto:cascade,share=0.5", "two rules"),
+        ("auto:cascade,cascade=0.5", "unknown or repeated"),
+        ("auto:cascade=0.5,cascade", "unknown or repeated"),
+        ("auto:quality", "no number"),
+        ("auto:cascade,cascade", "unknown or repeated"),
+        ("auto:samples=3", "no sense"),
+        ("auto:samples=2.5,cascade=0.5", "no sense"),
+        ("auto:samples=11,cascade=0.5", "no sense"),
     ],
 )
 def test_bad_names_are_refused_with_a_reason(name: str, says: str) -> None:
@@ -197,7 +117,7 @@ def test_a_routed_call_and_a_plain_one_to_the_same_model_are_one_question(tmp_pa
 @pytest.mark.parametrize("share", [0.0, 0.25, 1.0])
 def test_a_share_of_prompts_goes_to_the_strong_model(tmp_path: Path, share: float) -> None:
     texts = prompts(200)
-    router = save(_router(texts), tmp_path / "my.router")
+    router = save(trained(texts), tmp_path / "my.router")
     with house(tmp_path) as them:
         session = them.session(artifact=str(router))
         model = f"auto:share={share}"
@@ -210,7 +130,7 @@ def test_a_share_of_prompts_goes_to_the_strong_model(tmp_path: Path, share: floa
 
 def test_quality_asks_the_cheapest_model_that_is_good_enough(tmp_path: Path) -> None:
     texts = prompts(120)
-    router = _router(texts)
+    router = trained(texts)
     save(router, tmp_path / "my.router")
     with house(tmp_path) as them:
         them.session(artifact="my.router")
@@ -234,10 +154,10 @@ def test_max_price_keeps_to_models_that_cost_no_more(tmp_path: Path) -> None:
 
 def test_routellms_names_work_and_another_kind_is_refused(tmp_path: Path) -> None:
     texts = prompts(60)
-    save(_router(texts, "similarity"), tmp_path / "sw.router")
+    save(trained(texts, "similarity"), tmp_path / "sw.router")
     with house(tmp_path) as them:
         session = them.session(artifact="sw.router")
-        scores = load(tmp_path / "sw.router", _encode).score(texts)
+        scores = load(tmp_path / "sw.router", encode).score(texts)
         middle = float(np.median(scores))
         for text, score in list(zip(texts, scores, strict=True))[:20]:
             wanted = "large" if score >= middle else "small"
@@ -252,7 +172,7 @@ def test_a_calibrated_router_brings_its_own_threshold(tmp_path: Path) -> None:
     from swath.routing.calibrate import for_share
 
     texts = prompts(100)
-    router = _router(texts)
+    router = trained(texts)
     scores = router.score(texts)
     router.calibration = for_share(scores, 0.2, weak="small", strong="large")
     save(router, tmp_path / "my.router")
@@ -263,7 +183,7 @@ def test_a_calibrated_router_brings_its_own_threshold(tmp_path: Path) -> None:
 
 
 def test_a_router_over_aliases_needs_no_mapping(tmp_path: Path) -> None:
-    save(_router(prompts(60)), tmp_path / "my.router")
+    save(trained(prompts(60)), tmp_path / "my.router")
     with house(tmp_path) as them:
         session = them.session(artifact="my.router", weak=None, strong=None)
         assert session.complete(EASY, model="auto:share=0").model == "small"
@@ -358,7 +278,7 @@ def test_permuted_and_repeated_rows_are_decided_alike(tmp_path: Path) -> None:
 def test_routers_that_embed_decide_in_frames_too_and_pay_once(tmp_path: Path) -> None:
     texts = prompts(40)
     with house(tmp_path) as them:
-        router = _router(texts, "neighbours")
+        router = trained(texts, "neighbours")
         save(router, tmp_path / "my.router")
         them.session(artifact="my.router")
         frame = sw.frame({"text": texts * 2}).with_columns(a=sw.map("{text}", model="auto"))
@@ -423,52 +343,6 @@ def test_a_stream_is_routed_and_names_its_model(tmp_path: Path) -> None:
         assert chunks[-1].completion.model == "small"
 
 
-# -- cascades
-
-
-def _sure(share: float) -> Callable[[str, Any], Answer]:
-    def respond(prompt: str, body: Any) -> Answer:
-        # Of three tokens the first is as unsure as it takes for their mean to be `share`.
-        first = 3 * math.log(share) + 0.05
-        return Answer(text="from small", top_logprobs={"from": first, "by": -9.0})
-
-    return respond
-
-
-@pytest.mark.parametrize(("sure", "model"), [(0.95, "small"), (0.5, "large")])
-def test_a_cascade_goes_up_where_the_weak_model_is_unsure(
-    tmp_path: Path, sure: float, model: str
-) -> None:
-    with house(tmp_path, small=OpenAIServer(respond=_sure(sure))) as them:
-        session = them.session()
-        name = "auto:cascade=0.8"
-        reply = session.complete(EASY, model=name)
-        assert reply.model == model
-        text = "".join(chunk.text for chunk in session.stream(EASY + "?", model=name))
-        assert text == f"from {model}"
-        assert them.asked == ((2, 0) if model == "small" else (2, 2))
-        why = {row["route_why"] for row in ledger(session)}
-        assert why == {"weak" if model == "small" else "unsure"}
-        assert session.complete(EASY, model=name).cached
-        assert sum(them.asked) == (2 if model == "small" else 4)
-
-
-def test_routing_and_cascading_go_together(tmp_path: Path) -> None:
-    with house(tmp_path, small=OpenAIServer(respond=_sure(0.95))) as them:
-        session = them.session()
-        name = "auto:share=0.5,cascade=0.8"
-        assert session.complete(HARD, model=name).model == "large"
-        assert them.asked == (0, 1)  # straight to the strong one
-        assert session.complete(EASY, model=name).model == "small"
-
-
-def test_a_cascade_whose_weak_model_is_down_goes_up(tmp_path: Path) -> None:
-    with house(tmp_path, small=OpenAIServer(faults=[Fault("500")])) as them:
-        session = them.session(small={"deadline": 0.3})
-        assert session.complete(EASY, model="auto:cascade=0.8").model == "large"
-        assert ledger(session)[-1]["route_why"] == "failed"
-
-
 # -- learning on
 
 
@@ -521,17 +395,3 @@ def _until(done: Callable[[], bool], seconds: float = 5.0) -> None:
     while not done():
         assert time.monotonic() < end
         time.sleep(0.01)
-
-
-def _router(texts: list[str], kind: str = "difficulty") -> Any:
-    """Trained on long prompts being hard for `small`."""
-    long = [len(text.split()) > 10 for text in texts]
-    rows = [(t, "small", 0.2 if hard else 0.9) for t, hard in zip(texts, long, strict=True)]
-    rows += [(t, "large", 0.8 if hard else 0.95) for t, hard in zip(texts, long, strict=True)]
-    table = pl.DataFrame(rows, schema=["prompt", "model", "quality"], orient="row")
-    return train(table, kind, embedding="small", encode=_encode)
-
-
-def _encode(texts: Any) -> Any:
-    """What the test server gives as embeddings."""
-    return np.array([embedding(gist(text), 64) for text in texts], np.float64)

@@ -24,7 +24,16 @@ from tests.conftest import Open
 from tests.router_kit import encode, graded, prompts
 from tests.servers import OpenAIServer, serve
 
-LEARNS = ["similarity", "factorization", "neighbours", "boosted", "difficulty", "ensemble"]
+LEARNS = [
+    *("similarity", "factorization", "neighbours", "boosted", "difficulty", "linear", "ensemble")
+]
+
+# These compute with the packaged weights: their own files test them without, and the rest here.
+HEAVY = ("bert", "causal")
+ALL = [
+    pytest.param(kind, marks=[pytest.mark.local, pytest.mark.slow]) if kind in HEAVY else kind
+    for kind in KINDS
+]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +48,7 @@ def trained() -> Callable[[str], Learned]:
     return of
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_quality_has_a_column_a_model_and_lies_between_0_and_1(
     kind: str, trained: Callable[[str], Learned]
 ) -> None:
@@ -56,7 +65,7 @@ def test_quality_has_a_column_a_model_and_lies_between_0_and_1(
     assert router.score([]).shape == (0,)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_batch_is_its_prompts_one_by_one(kind: str, trained: Callable[[str], Learned]) -> None:
     router = trained(kind)
     texts = [*prompts(4, seed=3)[0], "", "?", "日本語の質問です", "x" * 5000, "Line\none\ttab\x00"]
@@ -97,7 +106,7 @@ def test_an_abler_model_is_expected_to_do_better(
         assert abs(mean[name] - value) < 0.1, (name, mean[name], value)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_the_order_of_rows_and_models_changes_nothing(kind: str) -> None:
     table = graded(80)
     rng = np.random.default_rng(0)
@@ -123,7 +132,7 @@ def test_other_names_for_the_models_change_no_score(kind: str) -> None:
         )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_a_reloaded_router_is_the_same(
     kind: str, trained: Callable[[str], Learned], tmp_path: Path
 ) -> None:
@@ -303,7 +312,7 @@ def test_repeated_rows_are_averaged_and_ungraded_rows_left_out() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ALL)
 def test_little_and_lopsided_data_still_give_a_router(kind: str) -> None:
     table = pl.DataFrame(
         {

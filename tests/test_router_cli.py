@@ -9,8 +9,10 @@ import pytest
 
 import swath as sw
 from tests.cli_kit import Cli, cli
-from tests.compare_kit import respond, tickets, world
+from tests.compare_kit import PRICES, respond, tickets, world
 from tests.conftest import Open
+from tests.golden_kit import route, suite
+from tests.golden_kit import tickets as golden_tickets
 from tests.router_kit import graded, prompts, study_data
 from tests.servers import OpenAIServer, serve
 
@@ -125,16 +127,38 @@ def test_the_default_is_not_written_over(files: Cli) -> None:
 @pytest.mark.parametrize(
     ("arguments", "status", "says"),
     [
-        (("train", "--out", "a.router"), 1, "either --data or --from-compare"),
+        (("train", "--out", "a.router"), 1, "--data, --from-compare, --from-pairs"),
         (("train", "--data", "graded.parquet", "--out", "a", "--kind", "xgb"), 1, "There are:"),
         (("train", "--data", "tickets.csv", "--out", "a"), 1, "no column 'prompt'"),
         (("train", "--data", "none.parquet", "--out", "a"), 1, "none.parquet"),
         (
             ("train", "--data", "graded.parquet", "--out", "no/such/a.router"),
             1,
-            "cannot be written",
+            "no folder 'no/such'",
         ),
         (("train", "--from-compare", "nothing", "--out", "a"), 1, "no comparison 'nothing'"),
+        (("train", "--from-compare", "last", "--out", "a"), 1, "There is no comparison in"),
+        (("train", "--from-pairs", "graded.parquet", "--out", "a"), 1, "no column 'verdict'"),
+        (("train", "--from-golden", "no.json", "--out", "a"), 1, "cannot be read"),
+        (("train", "--from-golden", "no.toml", "--out", "a"), 1, "no.toml"),
+        (("train", "--prompts", "p.parquet", "--out", "a"), 1, "--models small,large"),
+        (
+            ("train", "--data", "graded.parquet", "--judge", "j", "--out", "a"),
+            1,
+            "is for --prompts",
+        ),
+        (
+            ("train", "--data", "graded.parquet", "--models", "m", "--out", "a"),
+            1,
+            "is for --prompts",
+        ),
+        (("train", "--data", "graded.parquet", "--dry-run", "--out", "a"), 1, "is for --prompts"),
+        (("train", "--data", "graded.parquet", "--items", "i", "--out", "a"), 1, "--from-pairs"),
+        (
+            ("train", "--data", "graded.parquet", "--out", "a", "--hold-out", "a.txt"),
+            1,
+            "known ending",
+        ),
         (("predict", "default", "--prompts", "tickets.csv"), 1, "no column 'prompt'"),
         (("predict", "no.router", "--prompts", "p.parquet"), 1, "swath router train"),
         (("predict", "p.parquet", "--prompts", "p.parquet"), 1, "no router, or is damaged"),
@@ -225,3 +249,167 @@ def test_a_judged_comparison_is_training_data(files: Cli, open_session: Open) ->
     done = files("router", "train", "--from-compare", "unjudged", "--out", "a.router")
     assert done.status == 1
     assert "was not judged" in done.err
+
+
+def prepare(cli: Cli, base_url: str) -> None:
+    """A swath.toml with the models of `compare_kit`, and forty prompts."""
+    lines = []
+    for name in ("weak", "good", "fair"):
+        price = PRICES.get(name, (1.0, 4.0))
+        lines += [f"[models.{name}]", 'provider = "openai"', f'model = "{name}"']
+        lines += [f'base_url = "{base_url}"']
+        lines += [f"price = {{ input = {price[0]}, output = {price[1]} }}"]
+    cli.write("swath.toml", "\n".join(lines) + "\n")
+    pl.DataFrame({"prompt": tickets(40)["text"]}).write_csv(cli.folder / "asked.csv")
+
+
+def test_the_flywheel_from_comparing_to_auto(cli: Cli) -> None:
+    """Compare, train, calibrate, paste what was printed, and ask `auto`: each a command."""
+    with serve(OpenAIServer(respond=respond)) as server:
+        prepare(cli, server.base_url)
+        pl.DataFrame(tickets(80)).write_csv(cli.folder / "in.csv")
+        ask = ("--map", "Answer: {text}")
+        done = cli(
+            "compare", "in.csv", *ask, "--models", "weak,good", "--judge", "fair", "-n", "80"
+        )
+        assert done.status == 0, done.err
+        paid = server.stats.answered
+        trained = cli(
+            *("router", "train", "--from-compare", "last", "--out", "my.router"),
+            *("--hold-out", "held.parquet"),
+        )
+        assert trained.status == 0, trained.err
+        assert "2 models, 1 source" in trained.err
+        assert "'weak' is no worse than 'good' on" in trained.err
+        again = cli("router", "train", "--from-compare", "last", "--out", "other.router")
+        assert again.status == 0, again.err
+        assert server.stats.answered == paid  # training asks nothing
+
+        (command,) = [line for line in trained.err.splitlines() if line.startswith("Next: ")]
+        assert command == (
+            "Next: swath router calibrate my.router --prompts held.parquet --quality 0.95"
+        )
+        assert cli(*command.removeprefix("Next: swath ").split()).status == 0
+        pasted = trained.err[trained.err.index("[router]") :]
+        cli.write("swath.toml", (cli.folder / "swath.toml").read_text() + pasted)
+        done = cli("enrich", "in.csv", *ask, "--model", "auto", "--out", "out.csv")
+        assert done.status == 0, done.err
+        assert pl.read_csv(cli.folder / "out.csv")["answer"].null_count() == 0
+        assert server.stats.answered == paid  # every answer was stored, under its real model
+
+
+def test_prompts_are_asked_judged_and_paid_once(cli: Cli) -> None:
+    with serve(OpenAIServer(respond=respond)) as server:
+        prepare(cli, server.base_url)
+        ask = ("router", "train", "--prompts", "asked.csv", "--models", "weak,good")
+        ask = (*ask, "--judge", "fair", "--sample", "30", "--out")
+        done = cli(*ask, "a.router", "--dry-run")
+        assert done.status == 0, done.err
+        assert "30 prompts, 2 models, 1 judge in both orders: at most 120 calls" in done.err
+        assert server.stats.answered == 0
+        assert not (cli.folder / "a.router").exists()
+
+        done = cli(*ask, "a.router", "--max-cost", "0.01")
+        assert done.status == 3, done.err
+        assert "never more than $0.01" in done.err
+        assert "the same command goes on from here" in done.err
+        assert not (cli.folder / "a.router").exists()
+        part = server.stats.answered
+        assert part > 0
+
+        assert cli(*ask, "a.router", "--max-cost", "5").status == 0
+        whole = server.stats.answered
+        assert part < whole <= 120
+        assert cli(*ask, "b.router").status == 0
+        assert server.stats.answered == whole
+        one, two = ((cli.folder / name).read_bytes() for name in ("a.router", "b.router"))
+        assert one == two
+        assert b"ticket" not in one
+
+        # The replayed prompts beside grades of another kind: two sources.
+        table = graded(60, models=("tiny", "huge")).with_columns(
+            pl.col("model").replace({"tiny": "weak", "huge": "good"})
+        )
+        table.write_parquet(cli.folder / "mine.parquet")
+        done = cli(*ask, "c.router", "--data", "mine.parquet")
+        assert done.status == 0, done.err
+        assert "90 prompts, 2 models, 3 sources" in done.err
+        done = cli(*ask[:-5], "--judge", "nobody", "--out", "d.router")
+        assert done.status == 1
+        assert "nobody" in done.err
+        assert server.stats.answered == whole
+
+
+def test_a_golden_set_trains_by_its_report_or_by_itself(cli: Cli) -> None:
+    def answer(prompt: str, body: dict[str, object]) -> str:
+        right = route(prompt, body)
+        return right if body["model"] == "good" or right != "loan" else "other"
+
+    with serve(OpenAIServer(respond=answer)) as server:
+        prepare(cli, server.base_url)
+        golden_tickets(cli.folder, 30)
+        suite(cli.folder)
+        train = ("router", "train", "--from-golden")
+        done = cli(*train, "golden.toml", "--models", "weak,good", "--out", "a.router")
+        assert done.status == 0, done.err
+        assert "30 prompts, 2 models" in done.err
+        paid = server.stats.answered
+        cli("eval", "golden.toml", "--models", "weak,good", "--json", "r.json")
+        done = cli(*train, "r.json", "--out", "b.router")
+        assert done.status == 0, done.err
+        assert server.stats.answered == paid
+        assert (cli.folder / "a.router").read_bytes() == (cli.folder / "b.router").read_bytes()
+        done = cli(*train, "golden.toml", "--out", "c.router")
+        assert done.status == 1
+        assert "--models small,large" in done.err
+        (cli.folder / "golden.toml").unlink()
+        done = cli(*train, "r.json", "--out", "c.router")
+        assert done.status == 1
+        assert "is not there" in done.err
+
+
+def test_pairs_of_unknown_models_say_how_to_name_them(cli: Cli) -> None:
+    cli.config("http://127.0.0.1:9")
+    rows = [("p1", "A"), ("p2", "B"), ("p3", "tie"), ("p4", "A")]
+    table = pl.DataFrame(rows, schema=["prompt", "verdict"], orient="row")
+    table = table.with_columns(model_a=pl.lit("gpt-4"), model_b=pl.lit("fast"))
+    table.write_csv(cli.folder / "pairs.csv")
+    done = cli("router", "train", "--from-pairs", "pairs.csv", "--out", "my.router")
+    assert done.status == 0, done.err
+    assert 'models = { "gpt-4" = "ALIAS" }' in done.err
+    items = table.with_row_index("item_id").drop("verdict")
+    items.write_parquet(cli.folder / "items.parquet")
+    table.with_row_index("item_id").select("item_id", "verdict").write_csv(cli.folder / "said.csv")
+    done = cli(
+        *("router", "train", "--from-pairs", "said.csv", "--items", "items.parquet"),
+        *("--out", "other.router"),
+    )
+    assert done.status == 0, done.err
+    one, two = ((cli.folder / f"{name}.router").read_bytes() for name in ("my", "other"))
+    assert one == two
+
+
+def test_kept_calls_are_replayed_and_learned_from(cli: Cli) -> None:
+    with serve(OpenAIServer(respond=respond)) as server:
+        prepare(cli, server.base_url)
+        train = ("router", "train", "--models", "weak,good", "--judge", "fair", "--out", "a.router")
+        done = cli(*train, "--from-calls", "all")
+        assert done.status == 1
+        assert "There are no calls" in done.err
+        pl.DataFrame(tickets(40)).write_csv(cli.folder / "in.csv")
+        ask = ("enrich", "in.csv", "--map", "Answer: {text}", "--model", "weak", "--out", "o.csv")
+        assert cli(*ask).status == 0
+        done = cli(*train, "--from-calls", "last")
+        assert done.status == 1
+        assert "keep_prompts = true" in done.err
+        toml = (cli.folder / "swath.toml").read_text()
+        cli.write("swath.toml", "keep_prompts = true\n" + toml)
+        assert cli(*ask, "--map", "Reply: {text}").status == 0
+        done = cli(*train, "--from-calls", "last", "--prompts", "in.csv")
+        assert "Give one" in done.err
+        done = cli(*train, "--from-calls", "last", "--sample", "30")
+        assert done.status == 0, done.err
+        assert "30 prompts, 2 models, 1 judge in both orders" in done.err
+        assert b"ticket" not in (cli.folder / "a.router").read_bytes()
+        done = cli(*train, "--from-calls", "all")
+        assert "no prompts of 'all'" in done.err  # rows of a table stand for no requests

@@ -168,8 +168,8 @@ class Models(Mapping[str, Model]):
             or WAITING * int(section.options.get("slots", LOCAL_SLOTS)),
             "timeout": section.timeout,
             "deadline": max(section.deadline, LOCAL_DEADLINE),
-            "price": Price(input=0.0, output=0.0),
-            "price_source": "local",
+            "price": section.price or Price(input=0.0, output=0.0),
+            "price_source": "local" if section.price is None else "config",
             "max_output_tokens": section.max_output_tokens,
         }
 

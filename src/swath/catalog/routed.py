@@ -9,6 +9,14 @@
     auto:cascade=0.8    the weak model first; its answer stands where it gives its own words this
                         probability at least (a geometric mean), else the strong one is asked.
                         Beside `share` or `threshold`: only where the weak model would be chosen
+    auto:samples=3,cascade=0.6
+                        the same by how many of its samples agree, for models that give no
+                        probabilities: with 0.6, two of three
+    auto:cascade        any number of models, by a router of kind `cascade`: it chooses whom to ask
+                        first, judges the answer by what it has learned, and goes up where that is
+                        worth the price; as good as the best model alone on its training prompts.
+                        With `quality=0.9`: so much of it; with `max_price=2`: the best that cost so
+                        much on average, all questions counted; with `samples=3`: judged by them too
     router-KIND-T       RouteLLM's form of auto:threshold=T, for a router of that kind
 
 An alias of the config that is spelled like one of these goes before it.
@@ -28,8 +36,9 @@ ROUTED = "router"
 """The provider of such a name's model: it is asked nothing itself."""
 
 SHARES = ("share", "quality", "cascade")
-OPTIONS = (*SHARES, "threshold", "max_price")
+OPTIONS = (*SHARES, "threshold", "max_price", "samples")
 RULES = ("share", "threshold", "quality", "max_price")
+SAMPLES = 10  # at most: each is a call
 KINDS = {
     "mf": "factorization",
     "sw": "similarity",
@@ -42,7 +51,10 @@ _ROUTELLM = re.compile(r"router-(?P<kind>[a-z_]+)-(?P<threshold>-?[0-9.]+(?:e-?[
 
 
 class Route(msgspec.Struct, frozen=True, kw_only=True):
-    """What a name asks for. At most one of `RULES` is set; `kind` is the router's, "" any."""
+    """What a name asks for. At most one of `RULES` is set; `kind` is the router's, "" any.
+    `cascade` is the least sureness at which a weak answer stands; `learned` says that a verifier
+    judges answers instead. They are judged by `samples` of the model asked, where that is above 1.
+    """
 
     name: str
     kind: str = ""
@@ -51,6 +63,8 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     quality: float | None = None
     max_price: float | None = None
     cascade: float | None = None
+    learned: bool = False
+    samples: int = 1
 
     @property
     def ruled(self) -> bool:
@@ -70,15 +84,20 @@ def route_of(name: str) -> Route | None:
     if head != "auto":
         return None
     given: dict[str, float] = {}
+    learned = False
     for part in rest.split(",") if colon else ():
         key, _, value = part.partition("=")
         key = key.strip()
-        if key not in OPTIONS or key in given:
+        if part.strip() == "cascade" and not learned and "cascade" not in given:
+            learned = True
+            continue
+        if key not in OPTIONS or key in given or (key == "cascade" and learned):
             raise UnknownModel(
                 f"The model '{name}' has an unknown or repeated option '{key}'.",
                 hint=f"{listing(OPTIONS, key)} For example auto:quality=0.9.",
             )
         given[key] = _number(name, value)
+    samples = given.pop("samples", 1.0)
     for key, number in given.items():
         low, high = (0.0, 1.0) if key in SHARES else (0.0 if key == "max_price" else -inf, inf)
         if not low <= number <= high:
@@ -87,13 +106,23 @@ def route_of(name: str) -> Route | None:
                 hint="Give a share from 0 to 1." if key in SHARES else "Give a number, from 0 on.",
             )
     rules = [key for key in given if key in RULES]
-    if len(rules) > 1 or ("cascade" in given and {"quality", "max_price"} & set(rules)):
+    amiss = {"quality", "max_price"} if "cascade" in given else set[str]()
+    amiss |= {"share", "threshold"} if learned else set()
+    if len(rules) > 1 or amiss & set(given):
         raise UnknownModel(
             f"The model '{name}' gives two rules.",
-            hint="Give one of share, threshold, quality and max_price; cascade goes with the first "
-            "two.",
+            hint="Give one of share, threshold, quality and max_price; cascade with a number goes "
+            "with the first two, and without one with the last two.",
         )
-    return msgspec.convert({"name": name, **given}, Route)
+    if samples != 1 and (
+        samples not in range(2, SAMPLES + 1) or not (learned or "cascade" in given)
+    ):
+        raise UnknownModel(
+            f"The model '{name}': samples={samples:g} has no sense.",
+            hint=f"Give 2 to {SAMPLES}, and cascade: auto:samples=3,cascade=0.6.",
+        )
+    made = {"name": name, "learned": learned, "samples": int(samples), **given}
+    return msgspec.convert(made, Route)
 
 
 def blended(model: Model) -> float | None:

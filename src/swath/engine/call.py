@@ -21,13 +21,15 @@ Check = Callable[[str], Any]
 
 class Routed(msgspec.Struct, kw_only=True):
     """How a router chose the model of a call, for the ledger. `why` is the decision's, or "unsure"
-    or "failed" where a cascade went up, or "shadow". `sure` is how sure the weak model was,
-    `strong_usd` what the same tokens would have cost at the strong one (0: nothing was asked)."""
+    or "failed" where a cascade went up, "sample" or "shadow". `sure` is how sure the model asked
+    first was, `strong` the alias that would answer everything without a router, `strong_usd` what
+    the same tokens would have cost there (0: nothing was asked)."""
 
     name: str
     why: str
     scores: str = ""
     sure: float | None = None
+    strong: str = ""
     strong_usd: float = 0.0
 
 

@@ -16,8 +16,11 @@ import msgspec
 
 from swath.catalog.model import Model
 from swath.catalog.models import Models
-from swath.catalog.routed import ROUTED, Route, blended
+from swath.catalog.routed import Route, blended
 from swath.config import RouterConfig
+from swath.engine.call import Routed
+from swath.engine.ladder import Ladder
+from swath.engine.naming import Naming
 from swath.errors import ConfigError, MissingExtra, UnknownModel
 from swath.messages import Request
 
@@ -31,14 +34,16 @@ Vectors = Mapping[str, Sequence[float]]
 """Embeddings by gist."""
 
 SLACK = 1e-9  # a score must not depend on which others were computed with it
+UP = 0.5  # of a cascade's weak answers are taken to be unsure, before anything is known
 KNOWN = 65_536  # decisions remembered, so that a frame's rows are decided once
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
-    """`model` is asked; `others` step in, in order. `why` is "score", "quality", "price" or "weak"
-    (a cascade's first), or "explore" where a model was drawn instead. `strong` is what a caller
-    without a router would ask, `trust` the probability from which on a cascade's weak answer
-    stands. `score` and `quality` (by alias) are the router's."""
+    """`model` is asked; `others` step in, in order. `why` is "score", "quality", "price", "weak" (a
+    cascade's first) or "value" (a learned cascade's), or "explore" where a model was drawn instead.
+    `strong` is what a caller without a router would ask. `trust` is the probability from which on a
+    cascade's weak answer stands, `climbs` says that a verifier judges it; `samples` of it are had.
+    `score` and `quality` (by alias) are the router's."""
 
     name: str
     model: str
@@ -48,15 +53,29 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     score: float | None = None
     quality: Mapping[str, float] = {}
     trust: float | None = None
+    climbs: bool = False
+    samples: int = 1
+
+    def routed(self, why: str = "") -> Routed:
+        """Its part of a ledger's row."""
+        return Routed(name=self.name, why=why or self.why, scores=self.scores, strong=self.strong)
+
+    @property
+    def first(self) -> bool:
+        """Whether the answer of `model` is only a first one, to be judged."""
+        return self.trust is not None or self.climbs
 
     @property
     def scores(self) -> str:
         """What the router said, as JSON."""
-        said: dict[str, Any] = dict(self.quality)
-        if self.score is not None:
-            said = {"score": self.score, **said}
-        rounded = {name: round(value, 5) for name, value in said.items()}
-        return msgspec.json.encode(rounded).decode() if rounded else ""
+        said = self.said
+        return msgspec.json.encode(said).decode() if said else ""
+
+    @property
+    def said(self) -> dict[str, Any]:
+        """The score, and the quality by alias."""
+        head = {} if self.score is None else {"score": self.score}
+        return {name: round(value, 5) for name, value in {**head, **self.quality}.items()}
 
 
 class Plan:
@@ -69,15 +88,15 @@ class Plan:
         self._models = models
         self.router = None if _weak_first(route) else _load(route, config, base)
         self._here: Vectors = {}
-        if self.router is not None and self.router.embeds:
+        if self.router is not None and self.router.asks_encoder:
             self.router._encode = self._encode
-        columns = self._columns()
-        pair = self._pair(columns)
-        if route.quality is not None or route.max_price is not None:
+        named = Naming(self.router, config, models)
+        columns, pair = named.columns, named.pair
+        if route.quality is not None or route.max_price is not None or route.learned:
             if len(columns) < 2:
                 raise ConfigError(
                     f"'{route.name}' chooses between models that the router predicts, and of "
-                    f"{_listed(self._names())} the config has {len(columns)}.",
+                    f"{_listed(named.names)} the config has {len(columns)}.",
                     hint="Under [router], give them aliases: models = { NAME = 'alias' }, or weak "
                     "and strong.",
                 )
@@ -95,15 +114,31 @@ class Plan:
         self._pool = self._affordable()
         self.strong = pair[1] if pair else max(self.aliases, key=lambda a: self._prices[a] or 0.0)
         self.threshold = self._threshold()
+        self.trust = route.cascade
+        self.ladder = self._ladder(pair) if route.learned else None
+        self.notes = getattr(self.router, "notes", ()) if route.learned else ()
 
     @property
     def vectors(self) -> bool:
-        return self.router is not None and self.router.embeds
+        return self.router is not None and self.router.asks_encoder
 
     @property
     def at_once(self) -> bool:
         """Whether a decision takes no question: neither an embedding nor a first answer."""
-        return not self.vectors and self.route.cascade is None
+        return not self.vectors and self.trust is None and self.ladder is None
+
+    def asked(self, decision: Decision) -> dict[str, float]:
+        """The models that a question goes to, as far as can be told before, and the share of
+        questions that each gets: of a cascade all that may be asked."""
+        if self.ladder is not None and decision.climbs:
+            return {decision.model: 1.0} | {
+                alias: share
+                for alias, share in self.ladder.shares.items()
+                if alias != decision.model
+            }
+        if decision.trust is not None:
+            return {decision.model: 1.0, self.strong: UP}
+        return {decision.model: 1.0}
 
     def decide(self, prompts: Sequence[str], vectors: Vectors | None = None) -> list[Decision]:
         """One decision a prompt. `vectors` has the gist of each where the router needs them."""
@@ -133,7 +168,11 @@ class Plan:
 
     def _one(self, score: float, quality: Mapping[str, float]) -> Decision:
         name, rule = self.route.name, "score"
-        if self.route.quality is not None:
+        if self.ladder is not None:
+            model, rule = self.ladder.first(quality), "value"
+        elif self.trust is not None and self.route.learned:
+            model = self.aliases[0]
+        elif self.route.quality is not None:
             best, rule = max(quality.values()), "quality"
             enough = [a for a in self.aliases if quality[a] >= self.route.quality * best - SLACK]
             model = min(enough, key=self._dollars)
@@ -143,7 +182,8 @@ class Plan:
         else:
             model = self.aliases[score >= self.threshold - SLACK]
         others = sorted((a for a in self.aliases if a != model), key=lambda a: -quality.get(a, 0))
-        weak = self.route.cascade is not None and model == self.aliases[0]
+        weak = self.trust is not None and model == self.aliases[0]
+        climbs = self.ladder is not None and self.ladder.judged(model)
         return Decision(
             name=name,
             model=model,
@@ -152,14 +192,21 @@ class Plan:
             why="weak" if weak else rule,
             score=score,
             quality=quality,
-            trust=self.route.cascade if weak else None,
+            trust=self.trust if weak else None,
+            climbs=climbs,
+            samples=self.route.samples if weak or climbs else 1,
         )
 
     def _weak(self) -> Decision:
         weak, strong = self.aliases
-        trust, name = self.route.cascade, self.route.name
         return Decision(
-            name=name, model=weak, strong=strong, others=(strong,), why="weak", trust=trust
+            name=self.route.name,
+            model=weak,
+            strong=strong,
+            others=(strong,),
+            why="weak",
+            trust=self.trust,
+            samples=self.route.samples,
         )
 
     def _explored(self, decision: Decision, prompt: str) -> Decision:
@@ -170,7 +217,7 @@ class Plan:
         other = decision.others[int(drawn / share * len(decision.others))]
         rest = (decision.model, *(a for a in decision.others if a != other))
         return msgspec.structs.replace(
-            decision, model=other, others=rest, why="explore", trust=None
+            decision, model=other, others=rest, why="explore", trust=None, climbs=False, samples=1
         )
 
     # -- the config's part
@@ -179,9 +226,40 @@ class Plan:
         price = self._prices[alias]
         return float("inf") if price is None else price
 
+    def _ladder(self, pair: tuple[str, str] | None) -> Ladder | None:
+        """None where no verifier was learned: then sureness decides."""
+        from swath.routing.cascade import TRUST, Cascade
+
+        if not isinstance(self.router, Cascade):
+            assert self.router is not None
+            raise ConfigError(
+                f"'{self.route.name}' needs a router of kind 'cascade'; '{self._config.artifact}' "
+                f"is one of kind '{self.router.kind}'.",
+                hint="Train one: swath router train --kind cascade --out my.router, and name it "
+                "under [router] as artifact; or give the sureness to go by: auto:cascade=0.8.",
+            )
+        if not self.router.judges[self._places].any():
+            if pair is None:
+                raise ConfigError(
+                    f"'{self.route.name}' has no verifier, and does not know which model is weak.",
+                    hint="Name them in swath.toml: [router], weak = 'alias', strong = 'alias'.",
+                )
+            self.aliases, self.trust = pair, TRUST
+            return None
+        route = self.route
+        return Ladder(
+            route.name,
+            self.router,
+            self._places,
+            self.aliases,
+            self._prices,
+            route.quality,
+            route.max_price,
+        )
+
     def _affordable(self) -> tuple[str, ...]:
         most = self.route.max_price
-        if most is None:
+        if most is None or self.route.learned:  # where it is a mean over prompts, not a limit
             return self.aliases
         found = tuple(a for a in self.aliases if self._dollars(a) <= most)
         if not found:
@@ -192,65 +270,6 @@ class Plan:
                 hint=f"There are: {shown or 'none with a known price'}.",
             )
         return found
-
-    def _names(self) -> tuple[str, ...]:
-        return () if self.router is None else self.router.models
-
-    def _columns(self) -> dict[int, str]:
-        """The router's models that have an alias, by their place."""
-        found: dict[int, str] = {}
-        for place, name in enumerate(self._names()):
-            alias = self._alias(name)
-            if alias is not None and alias not in found.values():
-                found[place] = alias
-        return found
-
-    def _alias(self, name: str) -> str | None:
-        config = self._config
-        if name in config.models:
-            return config.models[name]
-        if name in self._models and self._models[name].provider != ROUTED:
-            return name
-        weak, strong = self._ends()
-        named = (config.weak, config.strong)
-        weak_alias, strong_alias = named if all(named) else (self._inferred() or (None, None))
-        return {weak: weak_alias, strong: strong_alias}.get(name)
-
-    def _ends(self) -> tuple[str | None, str | None]:
-        """The router's own names of its weak and strong model, where it has two or is calibrated
-        for two."""
-        if self.router is None:
-            return None, None
-        if self.router.calibration is not None:
-            return self.router.calibration.weak, self.router.calibration.strong
-        if len(self.router.models) != 2:
-            return None, None
-        mean = self.router.training.get("mean_quality") or {}
-        first, second = self.router.models
-        if second == "weak" or mean.get(first, 0.0) > mean.get(second, 0.0):
-            first, second = second, first
-        return first, second
-
-    def _pair(self, columns: Mapping[int, str]) -> tuple[str, str] | None:
-        """The weak and the strong alias."""
-        config, names = self._config, self._names()
-        if config.weak is not None and config.strong is not None:
-            return config.weak, config.strong
-        by_name = {names[place]: alias for place, alias in columns.items()}
-        weak, strong = self._ends()
-        if weak in by_name and strong in by_name:
-            return by_name[weak], by_name[strong]
-        return self._inferred()
-
-    def _inferred(self) -> tuple[str, str] | None:
-        """The config's two models, where it has no more and their prices tell which is strong."""
-        aliases = self._models.configured_names
-        if len(aliases) != 2:
-            return None
-        prices = {alias: blended(self._models[alias]) for alias in aliases}
-        first, second = sorted(aliases, key=lambda a: prices[a] or 0.0)
-        low, high = prices[first], prices[second]
-        return (first, second) if low is not None and high is not None and low < high else None
 
     def _threshold(self) -> float:
         route, router = self.route, self.router

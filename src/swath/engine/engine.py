@@ -71,7 +71,11 @@ class Engine:
     """Used on one event loop. `models` gives a `Model` by alias and raises UnknownModel."""
 
     def __init__(
-        self, models: Mapping[str, Model], store: Store, router: RouterConfig | None = None
+        self,
+        models: Mapping[str, Model],
+        store: Store,
+        router: RouterConfig | None = None,
+        keep_prompts: bool = False,
     ) -> None:
         self.models = models
         self._identities: dict[str, tuple[Model, tuple[str, ...]]] = {}
@@ -84,7 +88,7 @@ class Engine:
         self.estimates = TokenEstimates(self._recall)
         self._validating = Validating()
         self.limits = Limiting(self._backends, self.estimates)
-        ledger = Ledger(store)
+        ledger = Ledger(store, keep_prompts)
         ask = _onion(
             self._ask,
             ContextCheck(self.estimates),
@@ -193,8 +197,17 @@ class Engine:
         return replies
 
     def estimate(self, request: Request, label: str = "") -> Estimate:
-        """Tokens, dollars and seconds of a call, from what this operator has been using."""
-        request = self.routed(request)
+        """Tokens, dollars and seconds of a call, from what this operator has been using. Where a
+        router chooses, of all the models it may go to, each by the share that it gets."""
+        if self.models[request.model].provider == ROUTED:
+            parts = [(self.estimate(one, label), share) for one, share in self.spread(request)]
+            return Estimate(
+                input_tokens=sum(part.input_tokens * share for part, share in parts),
+                output_tokens=sum(part.output_tokens * share for part, share in parts),
+                cost_usd=sum(part.cost_usd * share for part, share in parts),
+                seconds=sum(part.seconds * share for part, share in parts),
+                cached=parts[0][0].cached,
+            )
         model = self.models[request.model]
         settled = _settled(request, model)
         assert isinstance(settled, Request)
@@ -218,6 +231,12 @@ class Engine:
         """`request` to the model that it goes to, as far as can be told without asking."""
         open_ = self.models[request.model].provider == ROUTED
         return self.routing.expected(request) if open_ else request
+
+    def spread(self, request: Request) -> list[tuple[Request, float]]:
+        """As `routed`, but all the models that a cascade may ask, with the share that goes to
+        each."""
+        open_ = self.models[request.model].provider == ROUTED
+        return self.routing.spread(request) if open_ else [(request, 1.0)]
 
     async def decide(self, request: Request, run: Run | None = None) -> Decision | None:
         """Which model a router chooses for `request`, and why; None where it names one itself. What

@@ -1,4 +1,7 @@
-"""The ledger stage: one row a call, with the time spent in each stage. Prompts are not in it."""
+"""The ledger stage: one row a call, with the time spent in each stage.
+
+Prompts are in it only where the config says `keep_prompts = true`, and then redacted.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,17 @@ from swath.catalog.model import Model
 from swath.engine.call import Call, Next
 from swath.engine.validate import AGAIN, REPAIRED
 from swath.errors import ProviderError, SwathError
-from swath.messages import AnyReply, Completion
+from swath.messages import AnyReply, AnyRequest, Completion, Request
+from swath.redact import redacted
 from swath.store.base import CallRow, Store
 
 NEARLY_FULL = 0.9  # of a window: worth a note
 
 
 class Ledger:
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, keep_prompts: bool = False) -> None:
         self._store = store
+        self._keep_prompts = keep_prompts
 
     async def __call__(self, inner: Next, call: Call) -> AnyReply:
         status, error, cached, model_id, share = "cancelled", "", False, "", 0.0
@@ -51,12 +56,11 @@ class Ledger:
                 retries=max(call.tries - 1, 0),
                 failed=int(status not in ("ok", "cancelled")),
             )
-            if called or cached or status != "cancelled":
+            if called or cached or call.cost or status != "cancelled":
                 self._store.log_call(self._row(call, status, error, cached, model_id, share))
 
-    @staticmethod
     def _row(
-        call: Call, status: str, error: str, cached: bool, model_id: str, share: float
+        self, call: Call, status: str, error: str, cached: bool, model_id: str, share: float
     ) -> CallRow:
         total = time.perf_counter() - call.started
         route = call.route
@@ -87,8 +91,18 @@ class Ledger:
             route_why=route.why if route else "",
             route_scores=route.scores if route else "",
             strong_usd=route.strong_usd if route else 0.0,
+            route_strong=route.strong if route else "",
             repaired=REPAIRED in call.notes or AGAIN in call.notes,
+            prompt=_prompt(call.asked) if self._keep_prompts else "",
         )
+
+
+def _prompt(asked: AnyRequest) -> str:
+    """What was asked, as JSON: a list of role and content. Texts to embed are no prompt, and what
+    comes with tools is more than its text."""
+    if not isinstance(asked, Request) or asked.tools:
+        return ""
+    return msgspec.json.encode(redacted(asked)).decode()
 
 
 def _share(model: Model, reply: AnyReply) -> float:

@@ -11,7 +11,6 @@ embedding decide as the calls are made: their texts go to the encoder together.
 from __future__ import annotations
 
 import asyncio
-import math
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -19,17 +18,15 @@ from msgspec.structs import replace
 
 from swath.catalog.routed import ROUTED
 from swath.engine.call import Call, Next, Routed
+from swath.engine.climbing import Climb, Place
 from swath.engine.deciding import Decision, Plans, prompt_of, uniform
 from swath.engine.run import Run
-from swath.errors import ConfigError, ProviderError, SwathError
-from swath.messages import AnyReply, Completion, EmbedRequest, Request
+from swath.errors import ConfigError, SwathError
+from swath.messages import AnyReply, EmbedRequest, Request
 
 if TYPE_CHECKING:
     from swath.config import RouterConfig
     from swath.engine.engine import Engine
-
-Place = Callable[[Call, Request, Sequence[str]], None]
-"""Makes a call one for another request (and model), with the aliases that then step in."""
 
 Journey = Callable[[Call], Awaitable[AnyReply]]
 
@@ -53,20 +50,20 @@ class Routing:
                 hint="Name a model that embeds, such as local/minilm-l6.",
             )
         decision = await self.decide(asked, call.run)
-        own = [model.alias for model in call.fallbacks]
-        if not self._plans.of(asked.model).at_once:
+        plan = self._plans.of(asked.model)
+        if not plan.at_once:
             call.known_miss = False  # nobody could look for the answer of a model not chosen yet
-        call.route = Routed(name=decision.name, why=decision.why, scores=decision.scores)
-        on_chunk, weak = call.on_chunk, None
-        if decision.trust is not None:
-            weak = await self._first(inner, call, asked, decision, own)
-        if weak is not None:
-            reply: AnyReply = weak
+        call.route = decision.routed()
+        for note in plan.notes:
+            call.run.note(f"{decision.name}: {note}")
+        if decision.first:
+            ladder = plan.ladder if decision.climbs else None
+            prompt = prompt_of(asked)
+            climb = Climb(self._engine, self._place, inner, call, decision, ladder, prompt)
+            reply: AnyReply = await climb()
         else:
-            model = decision.strong if decision.trust is not None else decision.model
-            call.on_chunk = on_chunk
-            rest = [alias for alias in (decision.model, *decision.others) if alias != model]
-            self._place(call, replace(asked, model=model), [*own, *rest])
+            own = [model.alias for model in call.fallbacks]
+            self._place(call, replace(asked, model=decision.model), [*own, *decision.others])
             reply = await inner(call)
         self._settle(call, decision, reply)
         self._ask_shadow(call, asked, decision)
@@ -113,6 +110,16 @@ class Routing:
         chosen = self.at_once([request])[0]
         return chosen or replace(request, model=self._plans.of(request.model).strong)
 
+    def spread(self, request: Request) -> list[tuple[Request, float]]:
+        """The models that `request` may go to, as requests to them, and the share of such requests
+        that each gets: of a cascade the first always, those above for what goes up. One that is
+        not known without a question is the dear side of it."""
+        plan = self._plans.of(request.model)
+        if plan.vectors and self._plans.known(request) is None:
+            return [(replace(request, model=plan.strong), 1.0)]
+        asked = plan.asked(self._plans.decide([request])[0])
+        return [(replace(request, model=alias), share) for alias, share in asked.items()]
+
     def problem(self, name: str) -> str:
         """Why a name that leaves the choice open cannot be used; "" where it can."""
         try:
@@ -129,30 +136,6 @@ class Routing:
             self._engine.end(self._shadow_run, "done")
 
     # -- within
-
-    async def _first(
-        self, inner: Next, call: Call, asked: Request, decision: Decision, own: Sequence[str]
-    ) -> Completion | None:
-        """The weak model's answer, if it is sure of it. It is held back until that is known."""
-        assert call.route is not None
-        call.on_chunk = None
-        logprobs = 0 if asked.logprobs is None else asked.logprobs
-        self._place(call, replace(asked, model=decision.model, logprobs=logprobs), own)
-        try:
-            reply = await inner(call)
-        except ProviderError as error:
-            strong, weak = decision.strong, decision.model
-            call.notes.append(f"'{strong}' stepped in for '{weak}' ({error.kind})")
-            call.route.why = "failed"
-            return None
-        assert isinstance(reply, Completion)
-        assert decision.trust is not None
-        sure = call.route.sure = sureness(reply)
-        if reply.model == decision.model and sure is not None and sure >= decision.trust:
-            return reply
-        call.run.count(decision.model, calls=int(not reply.cached), cached=int(reply.cached))
-        call.route.why = "unsure"
-        return None
 
     def _settle(self, call: Call, decision: Decision, reply: AnyReply) -> None:
         """The counterfactual: what the same tokens would have cost at the strong model."""
@@ -176,7 +159,7 @@ class Routing:
         if self._shadow_run is None:
             self._shadow_run = Run("shadow", max_cost=config.shadow_budget)
             self._engine.begin(self._shadow_run)
-        route = Routed(name=decision.name, why="shadow", scores=decision.scores)
+        route = decision.routed("shadow")
         work = self._shadow(replace(asked, model=other), call.label, route, self._shadow_run)
         task = asyncio.ensure_future(work)
         self._shadows.add(task)
@@ -187,14 +170,3 @@ class Routing:
             await self._engine.complete(request, run=run, label=label, route=route)
         except SwathError:
             return  # in the ledger; the answer that was asked for is not touched by it
-
-
-def sureness(reply: Completion) -> float | None:
-    """The probability that a model gives to its own words: their geometric mean, or the label's
-    score. None where it tells neither."""
-    if reply.scores:
-        total = sum(reply.scores.values())
-        return reply.scores.get(reply.text, 0.0) / total if total > 0 else None
-    if not reply.logprobs:
-        return None
-    return math.exp(sum(token.logprob for token in reply.logprobs) / len(reply.logprobs))

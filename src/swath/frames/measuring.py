@@ -30,8 +30,8 @@ async def measure(
     """Sums over `todo`: questions, and how many of each. On the engine's loop."""
     by_model: dict[str, list[tuple[Request, float]]] = {}
     for asked_for, count in todo:
-        request = engine.routed(asked_for)
-        by_model.setdefault(request.model, []).append((request, count))
+        for request, share in engine.spread(asked_for):
+            by_model.setdefault(request.model, []).append((request, count * share))
     loads: dict[str, ModelLoad] = {}
     for alias, asked in by_model.items():
         model = engine.models[alias]
