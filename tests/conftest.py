@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +39,21 @@ def model_table(server: Server, **settings: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def open_session(tmp_path: Path) -> Iterator[Open]:
-    """open_session(fast=server, slow=(server, {"timeout": 1}), store=…) -> Session"""
+    """open_session(fast=server, slow=(server, {"timeout": 1}), store=…, top={…}) -> Session"""
     opened: list[Session] = []
 
-    def open_(store: str | None = None, check: bool = False, **models: Any) -> Session:
+    def open_(
+        store: str | None = None,
+        check: bool = False,
+        top: Mapping[str, Any] | None = None,
+        **models: Any,
+    ) -> Session:
         tables = {}
         for alias, given in models.items():
             server, settings = given if isinstance(given, tuple) else (given, {})
             tables[alias] = model_table(server, **settings)
         config = {"models": tables, "store": store or f"sqlite:///{tmp_path}/swath.db"}
+        config |= top or {}
         session = Session(config, check=check)
         opened.append(session)
         return session

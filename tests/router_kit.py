@@ -6,6 +6,7 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,6 +50,12 @@ def graded(count: int = 240, seed: int = 0, models: Sequence[str] = tuple(MODELS
                 }
             )
     return pl.DataFrame(rows)
+
+
+def pairs(*verdicts: Any, column: str = "verdict") -> pl.DataFrame:
+    """Verdicts on pairs of x and y, one a prompt."""
+    one = {"model_a": "x", "model_b": "y"}
+    return pl.DataFrame([one | {"prompt": f"p{i}", column: v} for i, v in enumerate(verdicts)])
 
 
 def encode(texts: Sequence[str]) -> np.ndarray:

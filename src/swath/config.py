@@ -80,6 +80,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
     check_keys: bool
     base: Path
     router: RouterConfig = RouterConfig()
+    keep_prompts: bool = False
     path: Path | None = None
     env: Mapping[str, str] = {}
 
@@ -87,7 +88,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True):
         return f"Config(path={self.path}, models={list(self.models)})"
 
 
-_TOP = ("default_model", "store", "check_keys", "models", "router")
+_TOP = ("default_model", "store", "check_keys", "keep_prompts", "models", "router")
 _POSITIVE = ("rpm", "tpm", "input_tpm", "output_tpm", "concurrency", "timeout", "deadline")
 
 
@@ -141,7 +142,8 @@ def _build(table: dict[str, Any], base: Path, path: Path | None) -> Config:
                     hint=listing(models, name),
                 )
     default = table.get("default_model") or next(iter(models), LOCAL)
-    for key, kind in (("default_model", str), ("store", str), ("check_keys", bool)):
+    top = {"default_model": str, "store": str, "check_keys": bool, "keep_prompts": bool}
+    for key, kind in top.items():
         if key in table and not isinstance(table[key], kind):
             raise ConfigError(f"{where}: {key} must be a {kind.__name__}.", hint="See docs.")
     known = default.partition(":")[0] in models or default == LOCAL or "/" in default
@@ -158,6 +160,7 @@ def _build(table: dict[str, Any], base: Path, path: Path | None) -> Config:
         and os.environ.get("SWATH_CHECK_KEYS", "1") not in ("0", "false", "no"),
         base=base,
         router=_router(table.get("router", {}), models, where),
+        keep_prompts=table.get("keep_prompts", False),
         path=path,
         env=_environment(base),
     )

@@ -13,6 +13,8 @@ from typing import Any, Literal
 
 import msgspec
 
+from swath.errors import InputError
+
 Role = Literal["system", "user", "assistant", "tool"]
 Finish = Literal["stop", "length", "tool_calls", "refusal", "content_filter"]
 
@@ -192,4 +194,11 @@ def content_hash(request: AnyRequest, identity: tuple[str, ...]) -> bytes:
     """
     anonymous = msgspec.structs.replace(request, model="")
     kind = type(request).__name__
-    return blake2b(_canonical.encode((kind, identity, anonymous)), digest_size=16).digest()
+    try:
+        encoded = _canonical.encode((kind, identity, anonymous))
+    except UnicodeEncodeError:
+        raise InputError(
+            "The prompt holds half of a surrogate pair, which is no character.",
+            hint="Mend it: text.encode(errors='replace').decode().",
+        ) from None
+    return blake2b(encoded, digest_size=16).digest()

@@ -57,7 +57,7 @@ class Session:
         if check and self.config.check_keys:
             self.models.require_key(self.models.default)
         store = open_store(self.config.store, self.config.base)
-        self.engine = Engine(self.models, store, self.config.router)
+        self.engine = Engine(self.models, store, self.config.router, self.config.keep_prompts)
         if check and self.config.check_keys:
             try:
                 self._check_keys()

@@ -115,6 +115,9 @@ def compare(
             "reference": reference,
             "judge": None if chosen is None else list(chosen.models(session.models.default)),
             "mode": None if chosen is None else chosen.mode,
+            "scale": None if chosen is None else chosen.scale,
+            # How much of an item's `input` are examples, the same for all rows.
+            "lead": sum(len(shot.content) + 2 for shot in operator.shots),
             "contestants": judging_themselves(chosen, entered, session),
             "asked": {each.name: each.model for each in entered if each.name != each.model},
         },

@@ -23,10 +23,13 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
 
     Where a router chose the model, `route` is the name that was asked for (`auto`, …), `route_why`
     how it came about, `route_scores` what the router said, as JSON (its score, and the quality it
-    predicts by alias), and `strong_usd` what the same tokens would have cost at the strong model:
-    `strong_usd - cost_usd` is what was saved. Both are 0 for stored answers.
+    predicts by alias), `route_strong` the strong model's alias, and `strong_usd` what the same
+    tokens would have cost there: `strong_usd - cost_usd` is what was saved. Both are 0 for stored
+    answers.
 
     `repaired`: the answer is a second one; the first was of the wrong shape, or could not be read.
+    `prompt` is what was asked, redacted, as JSON (a list of role and content), where the config
+    keeps prompts.
     """
 
     run: str
@@ -56,6 +59,8 @@ class CallRow(msgspec.Struct, frozen=True, kw_only=True):
     route_scores: str = ""
     strong_usd: float = 0.0
     repaired: bool = False
+    route_strong: str = ""
+    prompt: str = ""
 
 
 class RunRow(msgspec.Struct, frozen=True, kw_only=True):
