@@ -2,15 +2,17 @@
 
 A folder holds `routellm_eval.parquet` (evaluation only), `routing_prompts.parquet` and
 `routing_outcomes.parquet` (training), `routellm_published.csv`. Nothing that is trained here sees
-the first.
+the first. Martian's and Unify AI's points are packaged: RouteLLM's repository has them as text, its
+tables do not.
 """
 
 from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,8 +25,6 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 BENCHMARKS = ("mt-bench", "mmlu", "gsm8k")
-# RouteLLM's best published APGR, out of domain or not as its paper says (Tables 1 to 3), is read
-# from the file; Martian's and Unify's points are in its Figure 5 only, without numbers.
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,20 @@ def published(folder: str | os.PathLike[str], name: str) -> list[dict[str, str |
         return []
     table = _read(folder, "routellm_published.csv").filter(pl.col("benchmark") == name)
     return table.drop("benchmark").to_dicts()
+
+
+def commercial(name: str) -> list[dict[str, Any]]:
+    """Points of commercial routers that RouteLLM's authors published beside their own, for a
+    benchmark: `router`, `strong_share` (percent), `quality`, the mean qualities `weak` and `strong`
+    of the pair that it chose between, `weak_model`, and `source`.
+
+    They were measured on all 80 questions of MT-Bench with gpt-4-turbo as the strong model. Its own
+    mean was not published; `strong` is that of gpt-4-1106-preview, as in the rest of the study.
+    """
+    import polars as pl
+
+    with (files("swath.routing") / "commercial.csv").open("rb") as file:
+        return pl.read_csv(file).filter(pl.col("benchmark") == name).to_dicts()
 
 
 def training(folder: str | os.PathLike[str]) -> Graded:

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from swath.errors import InputError
+from swath.errors import InputError, MissingExtra, WeightsError
 from swath.paths import cache_dir
 from swath.routing.benchmarks import BENCHMARKS, Benchmark, benchmark, training
 from swath.routing.evaluate import Interval, Result, evaluate, oracle, random_curve
 from swath.routing.graded import Graded
-from swath.routing.kinds import KINDS
-from swath.routing.router import Learned
+from swath.routing.kinds import KINDS, kind_of
+from swath.routing.router import Learned, Texts
 from swath.routing.training import DEFAULT, load, train
 from swath.routing.vectors import Vectors
 from swath.routing.words import Words
@@ -24,6 +24,7 @@ from swath.routing.words import Words
 Floats = NDArray[np.float64]
 ALL = "all"
 BASELINE = "words"
+PART = {"mmlu": 300, "gsm8k": 200}  # prompts that slow kinds are measured on
 
 
 @dataclass(frozen=True)
@@ -45,32 +46,48 @@ def run(
     note: Callable[[str], None] = lambda text: None,
 ) -> Iterator[Study]:
     """Each benchmark in turn. `routers` are kinds (trained here on the folder's training files),
-    paths, `default`, or `all`: the default and every kind. Raises InputError."""
-    asked = [DEFAULT, *KINDS] if ALL in routers else list(dict.fromkeys(routers))
+    paths, `default`, or `all`: the default and every kind but the slow ones, which are asked for by
+    name and measured on a seeded part. Of `all` what lacks an extra or weights is left out, and
+    noted. Only the benchmarks asked for are embedded. Raises InputError, MissingExtra,
+    WeightsError."""
+    asked = _asked(routers)
     encode = Vectors(store=cache_dir() / "study" / "minilm-l6.npz")
-    graded: Graded | None = None
-    made: dict[str, Learned] = {}
     sets = [benchmark(folder, name) for name in benchmarks]
+    made: dict[str, Learned] = {}
+    graded: Graded | None = None
+    texts: Texts | None = None
     for name in asked:
-        if name in KINDS:
-            if graded is None:
-                graded = training(folder)
-            note(f"training {name}")
-            made[name] = train(graded, name, seed=seed, encode=encode)
-        elif name == DEFAULT or Path(name).is_file():
-            made[name] = load(name, encode=None)
-        else:
-            raise InputError(
-                f"'{name}' is neither a kind of router nor a file.",
-                hint=f"Kinds: {', '.join(KINDS)}; or 'default', 'all', or a path.",
-            )
+        if name not in KINDS:
+            made[name] = _found(name)
+            continue
+        if graded is None or texts is None:
+            graded = training(folder)
+            texts = Texts(graded.prompts, encode)
+        if kind_of(name).embeds and "vectors" not in texts.__dict__:
+            note(f"embedding {len(set(graded.prompts)):,} training prompts, where not kept already")
+            _ = texts.vectors
+            encode.save()
+        note(f"training {name}")
+        _keep_readings(name)
+        try:
+            made[name] = train(graded, name, seed=seed, encode=encode, texts=texts)
+        except (MissingExtra, WeightsError) as error:
+            if ALL not in routers:
+                raise
+            note(f"{name} is left out: {error.message}")
     for data in sets:
+        shared = Texts(data.prompts, encode)
+        if any(r.embeds for n, r in made.items() if n in KINDS):
+            note(f"embedding {len(data.prompts):,} prompts of {data.name}, where not kept already")
+            _ = shared.vectors
+            encode.save()
         found = []
         for name, router in made.items():
             note(f"{data.name}: {name}")
-            scores = router.score(data.prompts)
-            found.append(_measure(name, data, scores, resamples, seed))
-        encode.save()
+            own = _part(data, seed) if getattr(router, "slow", False) else data
+            same = name in KINDS and own is data
+            scores = router.wants(shared) if same else router.score(own.prompts)
+            found.append(_measure(name, own, scores, resamples, seed))
         if BASELINE not in made:
             counted = Words(models=("weak", "strong"))
             found.append(_measure(BASELINE, data, counted.score(data.prompts), resamples, seed))
@@ -78,6 +95,74 @@ def run(
         found.append(_measure("oracle", data, oracle(data.weak, data.strong), resamples, seed))
         yield Study(data, tuple(found))
     encode.save()
+    for router in made.values():
+        if (readings := getattr(router, "readings", None)) is not None:
+            readings.save()
+
+
+def _asked(routers: Sequence[str]) -> list[str]:
+    """What `all` means: the default, and every kind but those that are too slow for it."""
+    names = dict.fromkeys(routers)
+    if ALL in names:
+        fast = [k for k in KINDS if not getattr(kind_of(k), "slow", False)]
+        names = dict.fromkeys([DEFAULT, *fast, *(n for n in names if n != ALL)])
+    return list(names)
+
+
+def _found(name: str) -> Learned:
+    if name == DEFAULT or Path(name).is_file():
+        return load(name, encode=None)
+    raise InputError(
+        f"'{name}' is neither a kind of router nor a file.",
+        hint=f"Kinds: {', '.join(KINDS)}; or 'default', 'all', or a path.",
+    )
+
+
+def _part(data: Benchmark, seed: int) -> Benchmark:
+    """What a kind is measured on that reads a prompt in seconds: a seeded part, in its order."""
+    size = PART.get(data.name, len(data.prompts))
+    rows = np.sort(np.random.default_rng(seed).permutation(len(data.prompts))[:size])
+    prompts = tuple(data.prompts[i] for i in rows)
+    return Benchmark(data.name, prompts, data.weak[rows], data.strong[rows])
+
+
+def _keep_readings(name: str) -> None:
+    """What a language model read once is kept beside the embeddings."""
+    if name == "causal":
+        from swath.routing.causal import store_at
+
+        store_at(cache_dir() / "study" / "lm-smollm2-135m.npz")
+
+
+def trained(
+    graded: Graded,
+    routers: Sequence[str],
+    *,
+    seed: int = 0,
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[str, Learned]:
+    """Routers on the user's own grades: kinds are trained, files read; `all` is every kind but the
+    slow ones, without the default, which knows other models. Raises InputError, MissingExtra,
+    WeightsError."""
+    # What the study embedded is read; of the user's own prompts nothing is kept.
+    encode = Vectors(store=cache_dir() / "study" / "minilm-l6.npz")
+    texts = Texts(graded.prompts, encode)
+    made: dict[str, Learned] = {}
+    for name in _asked(routers):
+        if name == DEFAULT and ALL in routers:
+            continue
+        note(f"training {name}")
+        try:
+            made[name] = (
+                train(graded, name, seed=seed, encode=encode, texts=texts)
+                if name in KINDS
+                else _found(name)
+            )
+        except (MissingExtra, WeightsError) as error:
+            if ALL not in routers:
+                raise
+            note(f"{name} is left out: {error.message}")
+    return made
 
 
 def chosen(names: str) -> list[str]:
