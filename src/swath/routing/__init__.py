@@ -6,13 +6,16 @@
     routing.save(router, "my.router")
     routing.load("default").score(["Prove that there are infinitely many primes."])
 
-Names load when they are first used: they bring numpy along.
+Names load when they are first used: they bring numpy along, which the extra `routing` installs.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+
+from swath.errors import MissingExtra
 
 if TYPE_CHECKING:
     from swath.routing.artifact import ArtifactError as ArtifactError
@@ -31,6 +34,11 @@ if TYPE_CHECKING:
     from swath.routing.training import load as load
     from swath.routing.training import train as train
     from swath.routing.training_data import of_comparison as of_comparison
+    from swath.routing.training_data import of_golden as of_golden
+    from swath.routing.training_data import of_pairs as of_pairs
+
+if find_spec("numpy") is None:
+    raise MissingExtra("Routing", "routing")
 
 _HOMES = {
     "artifact": ("ArtifactError", "save"),
@@ -40,7 +48,7 @@ _HOMES = {
     "kinds": ("KINDS",),
     "router": ("Explanation", "Router"),
     "training": ("load", "train"),
-    "training_data": ("of_comparison",),
+    "training_data": ("of_comparison", "of_golden", "of_pairs"),
 }
 _HOME = {name: module for module, names in _HOMES.items() for name in names}
 __all__ = sorted(_HOME)

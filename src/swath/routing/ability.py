@@ -14,6 +14,7 @@ from swath.routing.graded import Graded
 
 Floats = NDArray[np.float64]
 SPREAD = 2.0  # the prior's standard deviation of a difficulty, in logits
+LEVEL = 1 / 2.0**2  # the precision with which a level is drawn to the mean of all
 ROUNDS = 30  # of Newton steps at most
 CLOSE = 1e-6  # logits: a smaller step is none
 
@@ -67,11 +68,14 @@ def curves(score: Floats, quality: Floats) -> tuple[Floats, Floats]:
     sigmoid(level + slope * score). Levels (m,) and slopes (m,).
 
     `score` (n,), `quality` (n, m) with NaN. A model's slope is drawn towards the slope of all,
-    as strongly as 20 grades would draw it.
+    as strongly as 20 grades would draw it; its level towards the mean of all grades, so that three
+    right answers make no model perfect.
     """
     known = np.isfinite(quality)
     grades = np.where(known, quality, 0.0)
-    level, slope = np.zeros(quality.shape[1]), np.zeros(quality.shape[1])
+    mean = float(np.clip(grades.sum() / max(int(known.sum()), 1), 0.02, 0.98))
+    middle = float(np.log(mean / (1 - mean)))
+    level, slope = np.full(quality.shape[1], middle), np.zeros(quality.shape[1])
     x = score[:, None]
     common = 0.0
     pull = 20 * 0.25
@@ -86,12 +90,13 @@ def curves(score: Floats, quality: Floats) -> tuple[Floats, Floats]:
             gain = float((off * centred).sum() / ((w * centred**2).sum() + 1.0))
             common += float(np.clip(gain, -1, 1))
             slope[:] = common
-            up = np.clip((off.sum(axis=0) - level / 25) / (mass + 1 / 25), -1, 1)
+            drawn = off.sum(axis=0) - (level - middle) * LEVEL
+            up = np.clip(drawn / (mass + LEVEL), -1, 1)
             level += up
             shared = max(abs(gain), float(np.abs(up).max())) > 1e-3
             continue
-        a, c = mass + 1 / 25, (w * x**2).sum(axis=0) + pull
-        g = off.sum(axis=0) - level / 25
+        a, c = mass + LEVEL, (w * x**2).sum(axis=0) + pull
+        g = off.sum(axis=0) - (level - middle) * LEVEL
         h = (off * x).sum(axis=0) - pull * (slope - common)
         det = np.maximum(a * c - mixed**2, 1e-9)
         up, over = (c * g - mixed * h) / det, (a * h - mixed * g) / det

@@ -42,6 +42,7 @@ class Boosted(Shared):
 
     kind = "boosted"
     summary = "boosted trees over embeddings and features; for prompts like yours"
+    by_gain = True
     embeds = True
     memorizes = True
 

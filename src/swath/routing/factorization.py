@@ -19,6 +19,7 @@ from swath.errors import MissingExtra
 from swath.routing.ability import sigmoid
 from swath.routing.graded import Graded
 from swath.routing.router import Arrays, Learned, Texts
+from swath.routing.shared import apart, gained, restored
 
 Floats = npt.NDArray[np.float64]
 RANK = 2
@@ -35,10 +36,12 @@ class Factorization(Learned):
     levels: Floats = field(default_factory=lambda: np.zeros(0))
     tastes: Floats = field(default_factory=lambda: np.zeros((0, RANK)))
     projection: Floats = field(default_factory=lambda: np.zeros((0, RANK)))
+    ends: tuple[int, int] | None = None  # the weak and the strong one of two models
 
     kind = "factorization"
     summary = "matrix factorization over models and prompts, RouteLLM's MF for many models"
     embeds = True
+    memorizes = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
         try:
@@ -101,20 +104,27 @@ class Factorization(Learned):
         self.models = graded.models
         return self
 
+    def settle(self, graded: Graded) -> None:
+        self.ends = apart(graded)
+
     def quality(self, texts: Texts) -> Floats:
         h = (_inputs(texts) - self.mean) * self.scale @ self.projection
         return sigmoid(self.levels + h @ self.tastes.T)
 
     def wants(self, texts: Texts) -> Floats:
-        """The share of models that are expected to fail."""
-        made: Floats = 1 - self.quality(texts).mean(axis=1)
+        """What the strong one of two models is expected to gain; of more the share that are
+        expected to fail."""
+        quality = self.quality(texts)
+        made: Floats = 1 - quality.mean(axis=1) if not self.ends else gained(quality, self.ends)
         return made
 
     def state(self) -> tuple[dict[str, Any], Arrays]:
         names = ("mean", "scale", "levels", "tastes", "projection")
-        return {}, {name: getattr(self, name) for name in names}
+        values = {} if self.ends is None else {"ends": list(self.ends)}
+        return values, {name: getattr(self, name) for name in names}
 
     def restore(self, values: dict[str, Any], arrays: Arrays) -> None:
+        self.ends = restored(values, len(self.models))
         self.mean, self.scale = arrays["mean"], arrays["scale"]
         self.levels, self.tastes = arrays["levels"], arrays["tastes"]
         self.projection = arrays["projection"]

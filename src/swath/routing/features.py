@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import islice
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +20,10 @@ _WORD = re.compile(r"[A-Za-z]+")
 _NUMBER = re.compile(r"\d+(?:[.,]\d+)*")
 _NUMERIC = re.compile(r"[\W\d_]*\d[\W\d_]*[\w^/*%\\{} .-]{0,24}")
 _SENTENCE = re.compile(r"[.!?](?:\s|$)")
-_CODE = re.compile(r"```|\bdef \w+\(|#include|\\frac")
+_CODE = ("```", "#include", "\\frac")
+_DEFINES = re.compile(r"\bdef \w+\(")
+_LETTER = np.zeros(256, np.bool_)
+_LETTER[[*range(65, 91), *range(97, 123)]] = True
 _CODE_WORDS = re.compile(r"def |return |```|;\n|\bcode\b|\bfunction\b|python|==")
 _ASKS = re.compile(
     r"\b(how many|how much|how long|how far|how old|what (?:is|was|will be) the (?:\w+ )?(?:total|"
@@ -91,17 +95,23 @@ def split(prompt: str) -> tuple[str, list[str]]:
 
 
 def word_count(prompt: str) -> int:
-    """Runs of letters: numbers and signs are no words."""
-    return len(_WORD.findall(prompt))
+    """Runs of letters (A to Z): numbers and signs are no words."""
+    # As `len(_WORD.findall(prompt))`, at a tenth of its cost. Bytes of other letters are above 127.
+    coded = np.frombuffer(prompt.encode("utf-8", "surrogatepass"), np.uint8)
+    letter = _LETTER[coded]
+    return int(np.count_nonzero(letter[1:] & ~letter[:-1])) + int(letter[:1].sum())
 
 
 def checkable(prompt: str) -> bool:
     """Whether the answer is plainly right or wrong: multiple choice, code or formulas, or a
     quantity that is asked for from two numbers or more."""
     stem, options = split(prompt)
-    if options or _CODE.search(stem):
+    if options or any(sign in stem for sign in _CODE):
         return True
-    return len(_NUMBER.findall(stem)) >= 2 and bool(_ASKS.search(stem.lower()))
+    if "def " in stem and _DEFINES.search(stem):
+        return True
+    numbers = sum(1 for _ in islice(_NUMBER.finditer(stem), 2))
+    return numbers == 2 and bool(_ASKS.search(stem.lower()))
 
 
 def lexical(prompts: Sequence[str]) -> Floats:

@@ -8,7 +8,7 @@ the models, changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,9 @@ COLUMNS = ("prompt", "model", "quality")
 @dataclass(frozen=True)
 class Graded:
     """n rows, one a (source, prompt); m models. `quality` (n, m) lies in [0, 1], NaN where a model
-    was not graded; `source` (n,) indexes `sources`. `notes` say what was done to the table."""
+    was not graded; `source` (n,) indexes `sources`. `notes` say what was done to the table. `extra`
+    holds what else is known of each answer, by name (n, m), NaN where it is not: what
+    `cascade_answers.measured` finds in the table."""
 
     prompts: tuple[str, ...]
     models: tuple[str, ...]
@@ -35,6 +37,7 @@ class Graded:
     source: NDArray[np.intp]
     sources: tuple[str, ...]
     notes: tuple[str, ...] = field(default=(), compare=False)
+    extra: Mapping[str, Floats] = field(default_factory=dict, compare=False)
 
     def __len__(self) -> int:
         return len(self.prompts)
@@ -48,6 +51,8 @@ class Graded:
         or outside [0, 1], or fewer than two models or prompts are left.
         """
         import polars as pl
+
+        from swath.routing.cascade_answers import measured
 
         require(table, COLUMNS, "The graded table")
         table = table.with_columns(
@@ -72,7 +77,11 @@ class Graded:
                 hint="Leave out rows that were not graded, and divide scores by their maximum.",
             )
         kept = kept.with_columns(pl.col("prompt").cast(pl.String), pl.col("model").cast(pl.String))
-        mean = kept.group_by("source", "prompt", "model").agg(pl.col("quality").sort().mean())
+        seen = measured(kept)
+        kept = kept.select("source", *COLUMNS).hstack(seen)
+        mean = kept.group_by("source", "prompt", "model").agg(
+            pl.col("quality", *seen.columns).sort().mean()
+        )
         if again := kept.height - mean.height:
             notes.append(f"{again:,} repeated rows of a prompt and model were averaged")
         wide = mean.pivot(on="model", index=["source", "prompt"], values="quality")
@@ -87,6 +96,11 @@ class Graded:
             raise InputError("The table grades fewer than two prompts.", hint="Give more rows.")
         names = wide["source"].unique().sort().to_list()
         code = {name: i for i, name in enumerate(names)}
+        extra = {}
+        for name in seen.columns:
+            of = mean.pivot(on="model", index=["source", "prompt"], values=name)
+            of = of.sort("source", "prompt").select(models)
+            extra[name] = of.to_numpy().astype(np.float64)
         return cls(
             prompts=tuple(wide["prompt"].to_list()),
             models=models,
@@ -94,12 +108,16 @@ class Graded:
             source=np.array([code[s] for s in wide["source"]], np.intp),
             sources=tuple(names),
             notes=tuple(notes),
+            extra=extra,
         )
 
     def rows(self, keep: NDArray[np.bool_]) -> Graded:
         """Only the rows where `keep` (n,) is true."""
         prompts = tuple(p for p, kept in zip(self.prompts, keep, strict=True) if kept)
-        return Graded(prompts, self.models, self.quality[keep], self.source[keep], self.sources)
+        extra = {name: values[keep] for name, values in self.extra.items()}
+        return Graded(
+            prompts, self.models, self.quality[keep], self.source[keep], self.sources, extra=extra
+        )
 
     def pair(self, weak: str, strong: str) -> Graded:
         """Only two models, and the rows that grade both. Raises InputError."""
@@ -111,7 +129,8 @@ class Graded:
         columns = [self.models.index(weak), self.models.index(strong)]
         quality = self.quality[:, columns]
         both = ~np.isnan(quality.sum(axis=1))
-        made = Graded(self.prompts, (weak, strong), quality, self.source, self.sources)
+        extra = {name: values[:, columns] for name, values in self.extra.items()}
+        made = Graded(self.prompts, (weak, strong), quality, self.source, self.sources, extra=extra)
         return made.rows(both)
 
     def tiers(self) -> Graded:

@@ -19,8 +19,12 @@ KINDS = {
     "neighbours": "Neighbours",
     "boosted": "Boosted",
     "difficulty": "Difficulty",
+    "linear": "Linear",
     "ensemble": "Ensemble",
     "transfer": "Transfer",
+    "bert": "Bert",
+    "causal": "Causal",
+    "cascade": "Cascade",
 }
 """Name of the kind (and of its module) to the class in it."""
 

@@ -16,7 +16,7 @@ from swath.routing.shared import Floats, Shared
 
 K = 40
 SHARPNESS = 10.0  # a neighbour's weight is exp(sharpness * cosine)
-BLOCK = 1024
+BLOCK, CELLS = 1024, 1 << 22  # queries at once, and cosines at once: 32 MB
 
 
 @dataclass
@@ -30,6 +30,7 @@ class Neighbours(Shared):
 
     kind = "neighbours"
     summary = "the difficulty of the most similar training prompts"
+    by_gain = True
     embeds = True
     memorizes = True
 
@@ -42,9 +43,10 @@ class Neighbours(Shared):
     def hardness(self, texts: Texts) -> Floats:
         x = _unit(texts.vectors).astype(np.float32)
         made = np.zeros(len(x))
-        for start in range(0, len(x), BLOCK):
-            near, weight = self._nearest(x[start : start + BLOCK])
-            made[start : start + BLOCK] = (weight * self.target[near]).sum(axis=1)
+        block = min(BLOCK, max(1, CELLS // max(len(self.kept), 1)))
+        for start in range(0, len(x), block):
+            near, weight = self._nearest(x[start : start + block])
+            made[start : start + block] = (weight * self.target[near]).sum(axis=1)
         return made
 
     def _nearest(self, x: NDArray[np.float32]) -> tuple[NDArray[np.intp], Floats]:

@@ -21,7 +21,7 @@ from swath.errors import InputError
 from swath.routing import features
 from swath.routing.graded import Graded
 from swath.routing.lexicon import lexicon
-from swath.routing.vectors import LOCAL, Encode, Vectors
+from swath.routing.vectors import LOCAL, WORDS, Encode, Vectors
 
 Floats = NDArray[np.float64]
 Arrays = dict[str, NDArray[Any]]
@@ -40,12 +40,15 @@ class Neighbour:
 
 @dataclass(frozen=True)
 class Explanation:
-    """Why a prompt got its score: what each part adds to it, and the neighbours where there are."""
+    """Why a prompt got its score: what each part adds to it (where the score is a gain: to the
+    difficulty behind it), the neighbours where there are, and, where several routers were asked,
+    how far they disagree: a standard deviation, in the score's units."""
 
     score: float
     quality: dict[str, float]
     parts: tuple[tuple[str, float], ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
+    doubt: float | None = None
 
 
 class Router(Protocol):
@@ -134,6 +137,12 @@ class Learned(ABC):
     kind: ClassVar[str]
     summary: ClassVar[str]  # one line for people
     embeds: ClassVar[bool] = False
+    memorizes: ClassVar[bool] = False  # scores of its own training prompts are too good to be true
+
+    @property
+    def asks_encoder(self) -> bool:
+        """Whether a prompt has to go through a model that embeds before it is scored."""
+        return self.embeds and self.embedding != WORDS
 
     @property
     def encode(self) -> Encode:
@@ -158,7 +167,21 @@ class Learned(ABC):
             quality=quality,
             parts=tuple(self.parts(texts)),
             neighbours=tuple(self.neighbours(texts)),
+            doubt=self.doubt(texts),
         )
+
+    def settle(self, graded: Graded) -> None:
+        """Decide, when all is learned, what the score is."""
+        return
+
+    def unseen(self, graded: Graded, texts: Texts, seed: int) -> Floats:
+        """The scores that its training prompts would have got had it not been trained on them.
+        Shape (n,)."""
+        if not self.memorizes:
+            return self.wants(texts)
+        from swath.routing.shared import held_out
+
+        return held_out(self, graded, texts, seed)
 
     def parts(self, texts: Texts) -> list[tuple[str, float]]:
         """What adds to the score of the one prompt in `texts`, the largest first."""
@@ -166,6 +189,10 @@ class Learned(ABC):
 
     def neighbours(self, texts: Texts) -> list[Neighbour]:
         return []
+
+    def doubt(self, texts: Texts) -> float | None:
+        """How far the score of the one prompt in `texts` may be off, where that is known."""
+        return None
 
     @abstractmethod
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:

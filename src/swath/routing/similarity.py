@@ -22,7 +22,7 @@ Floats = NDArray[np.float64]
 GAMMA = 10.0
 TIERS = 10
 ROUNDS = 12  # Newton steps for the strengths of a block of queries
-BLOCK = 512
+BLOCK, CELLS = 512, 1 << 22  # queries at once, and weights at once: 32 MB
 
 
 @dataclass
@@ -37,6 +37,7 @@ class Similarity(Learned):
     kind = "similarity"
     summary = "RouteLLM's similarity-weighted ranking"
     embeds = True
+    memorizes = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
         self.kept = _unit(texts.vectors).astype(np.float16).astype(np.float32)
@@ -64,12 +65,14 @@ class Similarity(Learned):
         count = self.wins.shape[1]
         flat = self.wins.reshape(len(self.wins), -1)
         made = np.zeros((len(x), count))
-        for start in range(0, len(x), BLOCK):
-            cosine = (x[start : start + BLOCK] @ self.kept.T).astype(np.float64)
-            most = np.maximum(cosine.max(axis=1, keepdims=True), 1e-9)
-            weight = GAMMA ** (1 + cosine / most)
+        block = min(BLOCK, max(1, CELLS // max(len(self.kept), 1)))
+        for start in range(0, len(x), block):
+            cosine = (x[start : start + block] @ self.kept.T).astype(np.float64)
+            most = cosine.max(axis=1, keepdims=True)
+            # Where nothing is alike at all, all prompts count the same.
+            weight = GAMMA ** (1 + np.where(most > 1e-6, cosine / np.maximum(most, 1e-6), 1.0))
             weight /= weight.sum(axis=1, keepdims=True)
-            made[start : start + BLOCK] = _bradley_terry((weight @ flat).reshape(-1, count, count))
+            made[start : start + block] = _bradley_terry((weight @ flat).reshape(-1, count, count))
         return made
 
     def quality(self, texts: Texts) -> Floats:

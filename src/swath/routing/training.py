@@ -13,7 +13,7 @@ from swath.routing.artifact import load as load_file
 from swath.routing.artifact import of_bytes
 from swath.routing.graded import Graded
 from swath.routing.kinds import kind_of
-from swath.routing.router import Learned, percentiles
+from swath.routing.router import Learned, Texts, percentiles
 from swath.routing.vectors import LOCAL, Encode
 
 if TYPE_CHECKING:
@@ -29,22 +29,31 @@ def train(
     seed: int = 0,
     embedding: str = LOCAL,
     encode: Encode | None = None,
+    texts: Texts | None = None,
 ) -> Learned:
     """A router of `kind`, trained on rows of `prompt`, `model`, `quality` (and `source`).
 
     `embedding` is the model that embeds prompts for the kinds that need one; `encode` stands in for
-    it (n texts to an array (n, d)). The same data and seed give the same router, whatever the order
+    it (n texts to an array (n, d)), and `texts` are the prompts where something is known about them
+    already. The same data and seed give the same router, whatever the order
     of rows and models. Raises InputError, ColumnNotFound, MissingExtra.
     """
     graded = data if isinstance(data, Graded) else Graded.read(data)
     made = kind_of(kind)(models=graded.models)
-    made.embedding, made._encode = embedding, encode
+    made.embedding = embedding
+    made._encode = encode if texts is None else texts._encode
     if not np.isfinite(graded.quality).any(axis=0).all():
         raise InputError("A model has no grades at all.", hint="Leave it out.")
-    texts = made.texts(graded.prompts)
+    return teach(made, graded, made.texts(graded.prompts) if texts is None else texts, seed)
+
+
+def teach(made: Learned, graded: Graded, texts: Texts, seed: int) -> Learned:
+    """Fit `made`, and note down what it learned from. A kind that reads a part of the prompts only
+    has set its own quantiles."""
     made.fit(graded, texts, seed)
-    made.quantiles = percentiles(made.wants(texts))
-    made.training = {
+    made.settle(graded)
+    made.quantiles = made.quantiles or percentiles(made.unseen(graded, texts, seed))
+    made.training = made.training | {
         "prompts": len(graded),
         "models": len(graded.models),
         "grades": int(np.isfinite(graded.quality).sum()),
