@@ -1,121 +1,155 @@
-"""Compare two local models on real tickets, learn a router from it, and use it: in a frame, and
-through `swath serve` by the unmodified `openai` client.
+"""Routing from end to end: compare two models on tickets, learn a router from that, and use it in a
+frame and through `swath serve`, beside all-small and all-large.
 
-    python examples/routing_loop.py tickets.csv [--rows 60]
+python examples/routing_loop.py [ROWS]       (Banking77, CC BY 4.0; two local models)
 
-The table has a column `text` (customers' messages). Both models run on this machine, which costs
-nothing; dollars are reckoned from their tokens at made-up prices, a tenth for the small one.
-Agreement with the large model counts as quality.
+A third of ROWS is answered by both models and graded by the labels that people gave; a third, of
+which nothing but the text is used, says where the threshold lies; the last third is measured on.
+Both models run on this machine. Dollars are their tokens at the prices below.
 """
 
-from __future__ import annotations
-
-import argparse
 import json
+import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import openai
 import polars as pl
+from shared_data import path
 
 import swath as sw
+from swath import routing
 from swath.gateway.server import Gateway
-from swath.routing.artifact import save
-from swath.routing.calibrate import for_share
-from swath.routing.training import train
 
 TOPICS = {
-    "card": "about a payment card: lost, declined, not arrived, its PIN",
-    "transfer": "about a transfer or a top-up of the account",
-    "identity": "about proving who one is, or personal details",
-    "exchange": "about foreign currency, exchange rates or cash abroad",
+    "card_arrival": "a new card that has not arrived yet",
+    "lost_or_stolen_card": "a card that was lost or stolen",
+    "change_pin": "changing the PIN of a card",
+    "exchange_rate": "exchange rates of currencies",
+    "top_up_failed": "a top-up that failed",
+    "transfer_not_received_by_recipient": "a transfer that the recipient has not received",
+    "age_limit": "how old one must be",
+    "terminate_account": "closing the account",
 }
-DOLLARS = {"small": 0.1, "large": 1.0}  # per million tokens
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("table")
-    parser.add_argument("--rows", type=int, default=60)
-    parser.add_argument("--small", default="smollm2-135m")
-    parser.add_argument("--large", default="qwen2.5-coder-0.5b")
-    given = parser.parse_args()
-    texts = pl.read_csv(given.table)["text"].sample(given.rows, seed=0)
-    half = given.rows // 2
-    seen, fresh = texts[:half], texts[half:]
-    with tempfile.TemporaryDirectory() as folder:
-        models = {
-            "small": {"provider": "local", "model": given.small},
-            "large": {"provider": "local", "model": given.large},
-        }
-        config: dict[str, Any] = {"models": models, "store": f"sqlite:///{folder}/swath.db"}
-        artifact = Path(folder) / "tickets.router"
-        learn(config, seen, fresh, artifact)
-        config["router"] = {"artifact": str(artifact)}
-        use(config, fresh)
+STRONG = 0.5  # share of the tickets for the large model
+MODELS = {
+    "small": {
+        "provider": "local",
+        "model": os.environ.get("SMALL", "smollm2-135m"),
+        "price": {"input": 0.05, "output": 0.2},  # dollars per million tokens, made up
+    },
+    "large": {
+        "provider": "local",
+        "model": os.environ.get("LARGE", "qwen2.5-coder-0.5b"),
+        "price": {"input": 0.5, "output": 2.0},
+    },
+}
 
 
 def question(model: str) -> Any:
     return sw.classify("text", TOPICS, model=model)
 
 
-def learn(config: dict[str, Any], texts: pl.Series, fresh: pl.Series, artifact: Path) -> None:
-    """Both models on the same rows; what they say becomes grades, the grades a router. The
-    threshold, for half of the rows, is chosen on unseen ones, which need no answers."""
-    with sw.Session(config):
-        frame = sw.frame({"text": texts})
-        both = frame.with_columns(small=question("small"), large=question("large")).collect()
-    both = both.drop_nulls()
-    print(f"compared {both.height} rows: the small one agrees on {agreement(both):.0%}")
-    same = pl.col("small") == pl.col("large")
-    grades = pl.concat(
-        [
-            both.select(prompt="text", model=pl.lit("small"), quality=same.cast(pl.Float64)),
-            both.select(prompt="text", model=pl.lit("large"), quality=pl.lit(1.0)),
-        ]
-    )
-    router = train(grades, "neighbours")
-    scores = router.score(fresh.to_list())
-    router.calibration = for_share(scores, 0.5, weak="small", strong="large")
-    save(router, artifact)
-
-
-def use(config: dict[str, Any], texts: pl.Series) -> None:
-    """All-small, all-large and auto beside each other, then single requests."""
-    with sw.Session(config) as session:
-        frame = sw.frame({"text": texts})
-        answers = {
-            name: frame.with_columns(topic=question(name)).run()
-            for name in ("large", "small", "auto")
+def learn(seen: pl.DataFrame, fresh: pl.DataFrame, artifact: Path) -> None:
+    """Compare, train, calibrate."""
+    compared = sw.compare(seen, question("small"), ["small", "large"], n=None, name="topic")
+    assert compared.items is not None
+    gold = compared.table["category"]
+    said = compared.items.select("item_id", "row", "answer_a", "answer_b").to_dicts()
+    labels = [
+        {
+            "item_id": pair["item_id"],
+            "annotator": "gold",
+            "label": {(True, False): "A", (False, True): "B"}.get(
+                (pair["answer_a"] == gold[pair["row"]], pair["answer_b"] == gold[pair["row"]]),
+                "tie",
+            ),
         }
-        reference = answers["large"].table["topic"]
-        dollars = {name: per_call(answers[name].by_model[name], name) for name in DOLLARS}
-        print("model   agrees with large   cost of 1,000   asked of")
-        for name, run in answers.items():
-            same = float((run.table["topic"] == reference).mean() or 0.0)
-            split = {a: m.calls + m.cached for a, m in run.by_model.items() if a in DOLLARS}
-            cost = sum(dollars[a] * n for a, n in split.items()) / sum(split.values())
-            print(f"{name:6}  {same:17.0%}   {1000 * cost:12.4f}$   {split}")
-        with Gateway(session, port=0) as gateway:
-            client = openai.OpenAI(base_url=gateway.url, api_key="any")
-            for text in texts[:3]:
-                raw = client.chat.completions.with_raw_response.create(
-                    model="auto",
-                    messages=[{"role": "user", "content": text}],
-                    max_tokens=30,
-                )
-                told = {k: v for k, v in raw.headers.items() if k.startswith("x-swath-")}
-                print(json.dumps(told), raw.parse().choices[0].message.content)
+        for pair in said
+    ]
+    graded = routing.of_comparison(compared.with_human(pl.DataFrame(labels)))
+    router = routing.train(graded, "neighbours")
+    for model, column in compared.columns.items():
+        print(f"{model} is right on {right(compared.table, column)} of {seen.height} compared")
+    router.calibration = routing.for_share(
+        router.score(fresh["text"].to_list()), STRONG, weak="small", strong="large"
+    )
+    routing.save(router, artifact)
 
 
-def per_call(metrics: Any, name: str) -> float:
-    return (metrics.input_tokens + metrics.output_tokens) / metrics.calls * DOLLARS[name] / 1e6
+def right(table: pl.DataFrame, column: str) -> str:
+    """Accuracy with its 95% interval (Wilson)."""
+    n, hits = table.height, int((table[column] == table["category"]).sum())
+    z, p = 1.96, hits / n
+    middle, half = p + z * z / (2 * n), z * (p * (1 - p) / n + z * z / (4 * n * n)) ** 0.5
+    low, high = (middle - half) / (1 + z * z / n), (middle + half) / (1 + z * z / n)
+    return f"{p:.0%} ({low:.0%} to {high:.0%})"
 
 
-def agreement(table: pl.DataFrame) -> float:
-    return float((table["small"] == table["large"]).mean() or 0.0)
+def in_a_frame(tickets: pl.DataFrame, model: str) -> tuple[pl.DataFrame, float, float]:
+    """The answers, dollars, and the share of the large model."""
+    run = sw.frame(tickets).with_columns(topic=question(model)).run()
+    large = run.by_model["large"].calls if "large" in run.by_model else 0
+    return run.table, run.metrics.cost_usd, large / tickets.height
 
 
-if __name__ == "__main__":
-    main()
+def served(session: sw.Session, tickets: pl.DataFrame) -> tuple[pl.DataFrame, float, float]:
+    """The same through the server, asked by OpenAI's own client: labels as JSON."""
+    topics = "\n".join(f"- {name}: {what}" for name, what in TOPICS.items())
+    system = f"Choose the one topic that fits the text best.\n\n{topics}"
+    enum = {"type": "string", "enum": list(TOPICS)}
+    schema = {
+        "type": "object",
+        "properties": {"topic": enum},
+        "required": ["topic"],
+        "additionalProperties": False,
+    }
+    said, dollars, large = [], 0.0, 0
+    with Gateway(session, port=0) as gateway:
+        client = openai.OpenAI(base_url=gateway.url, api_key="any", timeout=600)
+        for text in tickets["text"]:
+            raw = client.chat.completions.with_raw_response.create(
+                model="auto",
+                messages=[
+                    {"role": "system", "content": system},
+                    {"role": "user", "content": text},
+                ],
+                response_format={
+                    "type": "json_schema",
+                    "json_schema": {"name": "topic", "schema": schema},
+                },
+            )
+            said.append(json.loads(raw.parse().choices[0].message.content or "{}")["topic"])
+            dollars += float(raw.headers["x-swath-cost-usd"])
+            large += raw.headers["x-swath-model"] == "large"
+    return tickets.with_columns(topic=pl.Series(said)), dollars, large / tickets.height
+
+
+rows = int(sys.argv[1]) if len(sys.argv) > 1 else 120
+tickets = pl.read_csv(path("banking77_tickets.csv"))
+tickets = tickets.filter(pl.col("category").is_in(list(TOPICS))).sample(rows, seed=7)
+third = rows // 3
+seen, fresh, asked = tickets[:third], tickets[third : 2 * third], tickets[2 * third :]
+
+with tempfile.TemporaryDirectory() as folder:
+    artifact = Path(folder) / "tickets.router"
+    with sw.Session({"models": MODELS, "store": f"sqlite:///{folder}/compare.db"}):
+        learn(seen, fresh, artifact)
+    print(f"\non {asked.height} other tickets      right                dollars    by the large")
+    for name, ask in (
+        ("all small", lambda _: in_a_frame(asked, "small")),
+        ("all large", lambda _: in_a_frame(asked, "large")),
+        ("auto, frame", lambda _: in_a_frame(asked, "auto")),
+        ("auto, served", lambda session: served(session, asked)),
+    ):
+        # Each with a store of its own, so that each pays for itself.
+        config = {
+            "models": MODELS,
+            "store": "memory://",
+            "router": {"artifact": str(artifact), "weak": "small", "strong": "large"},
+        }
+        with sw.Session(config) as session:
+            table, dollars, share = ask(session)
+        print(f"{name:20}  {right(table, 'topic'):22} {dollars:9.6f} {share:12.0%}", flush=True)

@@ -15,10 +15,7 @@ import pytest
 from pydantic import BaseModel
 
 import swath as sw
-from benchmarks.auto import study
 from swath.errors import InputError
-from swath.operators.auto_learning import ranking, threshold_of
-from swath.operators.guarantees import tolerance
 from swath.session import Session
 from tests.conftest import Open, model_table
 from tests.servers import Fault, OpenAIServer, serve
@@ -332,57 +329,3 @@ def test_what_was_learned_can_be_served(tmp_path: Any) -> None:
 def test_bad_settings_are_refused(given: dict[str, Any], says: str) -> None:
     with pytest.raises(InputError, match=says):
         sw.auto(**{"models": ["small", "large"], **given})
-
-
-# -- the statistics
-
-
-@pytest.mark.parametrize("good", [0.94, 0.95, 0.96, 0.99])
-def test_the_threshold_keeps_its_promise_whatever_the_scores(good: float) -> None:
-    """Over 400 tables the share of broken promises stays within the risk: with a router that knows
-    something and with one that knows nothing."""
-    rows, n, risk = 2000, 240, 0.1
-    for knows in (0.0, 1.0):
-        broken = 0
-        for seed in range(400):
-            draw = np.random.default_rng(seed)
-            slips = draw.random(rows) > good
-            scores = draw.normal(size=rows) + knows * slips
-            seen = draw.permutation(rows)[:n]
-            level = threshold_of(scores[seen], slips[seen], 0.95, risk, rows)
-            left = np.ones(rows, bool)
-            left[seen] = False
-            broken += (slips & left & (scores < level)).sum() > 0.05 * rows
-        assert broken <= 400 * risk + 3 * (400 * risk * (1 - risk)) ** 0.5
-        if good == 0.99:
-            assert level == np.inf
-
-
-@pytest.mark.parametrize("measure", ["agreement", "grades"])
-def test_auto_keeps_its_promise_over_resampled_tables(measure: str) -> None:
-    """The benchmark in small (benchmarks/auto.py does 200 trials on graded data): most prompts are
-    hard for the weak model if they are long, and it fails on one in thirty of the others."""
-    draw = np.random.default_rng(3)
-    made = texts(1500, seed=3)
-    hard = np.array([is_hard(text) for text in made])
-    weak = (draw.random(1500) < np.where(hard, 0.4, 0.97)) * 1.0
-    one = study(made, weak, np.ones(1500), trials=20, measure=measure)
-    assert one["held"] >= 0.9 - 3 * (0.09 / 20) ** 0.5
-    assert one["saved_mean"] > 0.05
-
-
-def test_a_stricter_promise_never_raises_the_threshold() -> None:
-    draw = np.random.default_rng(1)
-    scores, slips = draw.normal(size=300), draw.random(300) > 0.8
-    levels = [threshold_of(scores, slips, q, 0.1, 5000) for q in np.arange(0.8, 0.99, 0.01)]
-    assert levels == sorted(levels, reverse=True)
-    assert threshold_of(scores[:20], slips[:20], 0.95, 0.1, 5000) == -np.inf
-    assert tolerance(20, 0.95, 0.1, 5000) < 0
-
-
-def test_ranking_is_one_half_for_what_tells_nothing() -> None:
-    loss = np.array([0.0, 0, 1, 1])
-    assert ranking(np.array([1.0, 2, 3, 4]), loss) == 1
-    assert ranking(np.array([4.0, 3, 2, 1]), loss) == 0
-    assert ranking(np.zeros(4), loss) == 0.5
-    assert ranking(np.arange(4.0), np.zeros(4)) == 0.5

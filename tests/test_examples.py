@@ -113,7 +113,7 @@ def test_over_the_shared_data(script: str, rows: str, says: str, tmp_path: Path)
 def test_the_routing_loop(tmp_path: Path) -> None:
     if not DATA.exists():
         pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
-    out = run(tmp_path, "routing_loop.py", str(DATA / "banking77_tickets.csv"), "--rows", "24")
+    out = run(tmp_path, "routing_loop.py", "12", SWATH_DATA=str(DATA))
     assert "all large" in out
 
 

@@ -122,6 +122,7 @@ class AutoRouted(Wrapping):
     ) -> None:
         """Fills in `sent`."""
         from swath.operators.auto_learning import known_vectors, promised, router_of, tells
+        from swath.routing.router import Texts
 
         auto = self.chosen_by
         graded = await self._outcomes(ask, sent, asked, small, large)
@@ -140,13 +141,15 @@ class AutoRouted(Wrapping):
 
         texts, low, high = arrays(first)
         names = (sent.small, sent.large)
+        read = Texts(texts, known_vectors(vectors))
         router, sent.ranking = await asyncio.to_thread(
-            router_of, texts, low, high, names, known_vectors(vectors), auto.embedding, auto.seed
+            router_of, read, low, high, names, auto.embedding, auto.seed
         )
+        seen = high
         texts, low, high = arrays(rest)
         # Rows without an answer of the large model may be any: they count as rows of the table.
         scores = router.score(texts)
-        sent.share = promised(sent, router, scores, low, high, auto.risk)
+        sent.share = promised(sent, router, scores, low, high, auto.risk, seen)
         if 0 < sent.share < 1 and not tells(scores, high - low):
             # What the promise leaves room for could be spent on rows drawn by lot: that is no help.
             sent.why = (
