@@ -230,7 +230,8 @@ def test_calls_and_runs_read_the_ledger(cli: Cli) -> None:
     assert (nothing.status, nothing.out) == (0, "")
     assert "no calls yet" in nothing.err
     assert not (cli.folder / ".swath").exists()  # a look makes no store
-    assert json.loads(cli("runs", "--json").out) == {"runs": [], "by_model": []}
+    none = json.loads(cli("runs", "--json").out)
+    assert none == {"runs": [], "by_model": [], "by_route": []}
 
     with serve(OpenAIServer()) as server:
         cli.config(server.base_url)

@@ -345,7 +345,7 @@ def test_unknown_models_paths_and_methods(plain: House) -> None:
     assert caught.value.code == "model_not_found"
     assert plain.raw(b"{}", "/v1/completions")[0] == 404
     status, headers, _ = plain.raw(b"{}", "/v1/models")
-    assert (status, headers["allow"]) == (405, "GET")
+    assert (status, headers["allow"]) == (405, "GET, HEAD")
 
 
 def test_bodies_are_bounded() -> None:

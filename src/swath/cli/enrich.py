@@ -210,8 +210,19 @@ def _frame(
 def _reach(session: Session, aliases: list[str]) -> None:
     """Raises ProviderError where no model that may answer can be reached: said at once, and not
     after minutes of trying again for each row."""
+    from swath.catalog.routed import ROUTED
     from swath.errors import Kind, ProviderError
 
+    routing = session.engine.routing
+    aliases = [  # a name that leaves the choice open is not asked itself
+        name
+        for alias in aliases
+        for name in (
+            routing._plans.of(alias).aliases
+            if session.models[alias].provider == ROUTED
+            else (alias,)
+        )
+    ]
     chain = [name for alias in aliases for name in (alias, *session.models[alias].fallback)]
     if not session.config.check_keys or any(session.models[n].provider == "local" for n in chain):
         return

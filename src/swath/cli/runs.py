@@ -1,4 +1,4 @@
-"""`swath runs`: each run of the ledger, and what all of them cost by model."""
+"""`swath runs`: each run of the ledger, what all of them cost by model, and what routing saved."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from swath.cli import console
-from swath.cli.calls import TOTALS, by_model
-from swath.cli.options import ConfigPath, Json, ledger, nothing_yet
+from swath.cli.ledger import Totals, look
+from swath.cli.options import ConfigPath, Json
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from swath.store import Store
 
 COLUMNS = (
     "id, name, at, status, rows, ok, failed, calls, cached, retries, input_tokens,"
@@ -24,32 +26,34 @@ def runs(
     as_json: Json = False,
     config: ConfigPath = None,
 ) -> None:
-    """Show the newest runs, and what was spent by model. Nothing is asked or spent."""
-    from swath.config import load
+    """Show the newest runs, what was spent by model, and what routing saved. Nothing is asked."""
 
-    settings = load(config)
-    store = ledger(settings)
-    if store is None:
-        console.note(nothing_yet(settings))
-        if as_json:
-            console.say_json({"runs": [], "by_model": []})
-        return
-    try:
-        rows = store.query(f"SELECT {COLUMNS} FROM runs ORDER BY at DESC LIMIT ?", [limit])
-        totals = store.query(f"{TOTALS} GROUP BY model ORDER BY cost_usd DESC")
-    finally:
-        store.close()
+    def read(store: Store) -> tuple[list[dict[str, Any]], Totals]:
+        newest = f"SELECT {COLUMNS} FROM runs ORDER BY at DESC LIMIT ?"
+        return store.query(newest, [limit]), Totals(store)
+
+    found = look(config, read)
     if as_json:
-        console.say_json({"runs": rows, "by_model": totals})
+        totals = found[1] if found else None
+        console.say_json(
+            {
+                "runs": found[0] if found else [],
+                "by_model": totals.models if totals else [],
+                "by_route": totals.routes if totals else [],
+            }
+        )
         return
-    if not rows and not totals:
+    if not found:
+        return
+    rows, totals = found
+    if not rows and not totals.models:
         console.note("There are no runs yet.")
         return
     screen = console.out()
     if rows:
         screen.print(_table(rows))
         screen.print()
-    screen.print(by_model(totals))
+    totals.show()
     screen.print("\nOne run's calls: swath calls --run ID", style="dim")
 
 

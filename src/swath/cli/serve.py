@@ -59,27 +59,44 @@ def serve(
 
             load(router)  # a wrong file is better told now than at the first request
             session.models.use_router(router)
-        gateway = Gateway(session, host, port)
-        console.say(f"Serving at {gateway.url} (Ctrl-C stops).")
-        console.note(f"Models: {_models(session)}")
-        _until_stopped(gateway)
+        names = _models(session)  # before the first request has to wait for what this reads
+        _until_stopped(Gateway(session, host, port), f"Models: {names}")
     console.note("Stopped.")
 
 
 def _models(session: Session) -> str:
     names = list(session.models)
-    problem = session.engine.routing.problem("auto")
+    problem = session.engine.routing.problem("auto") or _trial(session)
     return ", ".join(names) + (f". No auto: {problem}" if problem else ", auto")
 
 
-def _until_stopped(gateway: Gateway) -> None:
-    """Until SIGTERM or Ctrl-C; answers under way are finished."""
+def _trial(session: Session) -> str:
+    """What is not installed for `auto` to decide, found by one decision; "" where all is there."""
+    from swath.errors import MissingExtra, SwathError, WeightsError
+    from swath.messages import Message, Request
+
+    try:
+        session.call(
+            session.engine.decide(Request(model="auto", messages=(Message("user", "Hello"),)))
+        )
+    except (MissingExtra, WeightsError) as error:
+        return str(error)
+    except SwathError:
+        return ""  # a provider of embeddings that is out for now
+    return ""
+
+
+def _until_stopped(gateway: Gateway, told: str) -> None:
+    """Until SIGTERM or Ctrl-C; answers under way are finished. Where it serves is said only once
+    it can be stopped so."""
 
     def stop(*_: Any) -> None:
         gateway.ask_to_stop()
 
     before = signal.signal(signal.SIGTERM, stop)
     try:
+        console.say(f"Serving at {gateway.url} (Ctrl-C stops).")
+        console.note(told)
         gateway.wait()
     except KeyboardInterrupt:
         console.note("Finishing what is under way; Ctrl-C again to leave at once.")

@@ -34,6 +34,7 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 MAX_BODY = 16 << 20  # bytes
 MAX_TOKENS = 4096  # of an answer, where neither the client nor the config says
+LAST_WORD = 1.0  # seconds, to tell a client that the server stops
 LABEL = "serve"
 log = logging.getLogger("swath.gateway")
 _encode = msgspec.json.Encoder().encode
@@ -57,6 +58,10 @@ class App:
             await self._answer(exchange)
         except Gone:
             return
+        except asyncio.CancelledError:  # what it had to finish in is over
+            stopping = TurnedAway(503, "The server is stopping.", "stopping")
+            with suppress(Exception):
+                await asyncio.wait_for(exchange.fail(stopping), LAST_WORD)
         except Exception as error:
             if not isinstance(error, SwathError):
                 log.exception("A request failed (%s %s)", exchange.method, exchange.path)
@@ -74,12 +79,12 @@ class App:
         if path not in endpoints and not path.startswith("/v1/models/"):
             told = f"There is no {method} {exchange.path} here. There are: {', '.join(endpoints)}."
             await exchange.give(error_body(told, "invalid_request_error", "unknown_url"), 404)
-        elif method != wanted:
+        elif method != wanted and (method, wanted) != ("HEAD", "GET"):
             told = f"{exchange.path} takes {wanted}, not {method}."
             await exchange.give(
                 error_body(told, "invalid_request_error", "method_not_allowed"),
                 405,
-                {"allow": wanted},
+                {"allow": "GET, HEAD" if wanted == "GET" else wanted},
             )
         else:
             await endpoint(exchange)
@@ -88,11 +93,13 @@ class App:
 
     async def _chat(self, exchange: Exchange) -> None:
         chat = openai.read_chat(await exchange.json())
-        run = Run(LABEL)
+        run = exchange.run = Run(LABEL)
         exchange.headers["x-swath-request-id"] = run.id
         asked = chat.request.model
         request = self._bounded(chat.request)
-        decision = await exchange.while_there(self._engine.decide(request, run))
+        decision = None
+        if self._session.models[asked].provider == ROUTED:
+            decision = await exchange.while_there(self._engine.decide(request, run))
         exchange.headers["x-swath-route"] = _route(decision)
         if chat.stream:
             await self._stream(exchange, request, run, include_usage=chat.include_usage)
@@ -100,7 +107,7 @@ class App:
         reply = await exchange.while_there(self._engine.complete(request, run=run, label=LABEL))
         headers = {
             "x-swath-model": reply.model,
-            "x-swath-cost-usd": f"{run.metrics.cost_usd:.9f}",
+            "x-swath-cost-usd": _dollars(run),
             "x-swath-cache": _cache(reply),
         }
         await exchange.give(
@@ -110,37 +117,47 @@ class App:
     async def _stream(
         self, exchange: Exchange, request: Request, run: Run, *, include_usage: bool
     ) -> None:
-        events = openai.Events(_id(run), request.model, usage=include_usage)
         chunks: AsyncIterator[Chunk] = self._engine.stream(request, run=run, label=LABEL)
         try:
-            first = await exchange.while_there(anext(chunks))
-            reply = first.completion
-            headers = {"x-swath-model": first.model or (reply.model if reply else "")}
-            headers["x-swath-cache"] = _cache(reply)
-            await exchange.begin(headers)
-            await exchange.event(events.first())
-            chunk: Chunk | None = first
-            while chunk is not None:
-                if chunk.text:
-                    await exchange.event(events.text(chunk.text))
-                if chunk.tool_call is not None:
-                    await exchange.event(events.tool_call(chunk.tool_call))
-                if chunk.completion is not None:
-                    for event in events.last(chunk.completion, run.metrics.cost_usd):
-                        await exchange.event(event)
-                chunk = await exchange.while_there(anext(chunks, None))
+            # One task for all of it: one for each piece would cost more than the rest.
+            writing = self._write(exchange, chunks, run, include_usage=include_usage)
+            await exchange.while_there(writing)
             await exchange.end(b"data: [DONE]\n\n")
         finally:
             await chunks.aclose()  # type: ignore[attr-defined]
 
+    async def _write(
+        self, exchange: Exchange, chunks: AsyncIterator[Chunk], run: Run, *, include_usage: bool
+    ) -> None:
+        events: openai.Events | None = None
+        async for chunk in chunks:
+            reply = chunk.completion
+            if events is None:
+                alias = chunk.model if reply is None else reply.model
+                headers = {"x-swath-model": alias, "x-swath-cache": _cache(reply)}
+                if reply is not None:  # it came whole: what it cost is known
+                    headers["x-swath-cost-usd"] = _dollars(run)
+                name = reply.model_id if reply is not None else ""
+                name = name or self._session.models[alias].id
+                events = openai.Events(_id(run), name, usage=include_usage)
+                await exchange.begin(headers)
+                await exchange.event(events.first())
+            if chunk.text:
+                await exchange.event(events.text(chunk.text))
+            if chunk.tool_call is not None:
+                await exchange.event(events.tool_call(chunk.tool_call))
+            if reply is not None:
+                for event in events.last(reply, run.metrics.cost_usd):
+                    await exchange.event(event)
+
     async def _embeddings(self, exchange: Exchange) -> None:
         request, coded = openai.read_embed(await exchange.json())
-        run = Run(LABEL)
+        run = exchange.run = Run(LABEL)
         exchange.headers["x-swath-request-id"] = run.id
         reply = await exchange.while_there(self._engine.embed(request, run=run, label=LABEL))
         headers = {
             "x-swath-model": request.model,
-            "x-swath-cost-usd": f"{run.metrics.cost_usd:.9f}",
+            "x-swath-cost-usd": _dollars(run),
             "x-swath-cache": "exact" if reply.cached else "miss",
             "x-swath-route": "direct",
         }
@@ -183,6 +200,7 @@ class Exchange:
         self.method: str = scope["method"]
         self.path: str = scope["path"]
         self.headers: dict[str, str] = {}
+        self.run: Run | None = None  # what is asked on its behalf
         self._length = dict(scope["headers"]).get(b"content-length", b"0")
         self._receive = receive
         self._send = send
@@ -191,9 +209,9 @@ class Exchange:
         self._watch: asyncio.Task[None] | None = None
 
     async def json(self) -> dict[str, Any]:
-        """The body. Raises BadRequest, TooLarge, Gone."""
+        """The body. Raises BadRequest, TurnedAway, Gone."""
         if self._length.isdigit() and int(self._length) > self._max_body:
-            raise TooLarge(self._max_body)
+            raise _too_large(self._max_body)
         parts, size = [], 0
         while True:
             message = await self._receive()
@@ -202,7 +220,7 @@ class Exchange:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_body:
-                raise TooLarge(self._max_body)
+                raise _too_large(self._max_body)
             if not message.get("more_body", False):
                 break
         try:
@@ -253,12 +271,13 @@ class Exchange:
 
     async def fail(self, error: BaseException) -> None:
         """As a status where nothing was sent yet, else as the last event of the stream."""
-        if isinstance(error, TooLarge):
-            status, told, headers = 413, error.body, {"connection": "close"}
+        if isinstance(error, TurnedAway):
+            status, told, headers = error.status, error.body, {"connection": "close"}
         else:
             status, told, headers = fault(error)
         if not self._begun:
-            await self.give(told, status, headers)
+            spent = {} if self.run is None else {"x-swath-cost-usd": _dollars(self.run)}
+            await self.give(told, status, {**headers, **spent})
             return
         await self.event(told)
         await self.end(b"")
@@ -273,17 +292,25 @@ class Exchange:
             continue
 
 
-class TooLarge(Exception):
-    """A body over the bound."""
+class TurnedAway(Exception):
+    """What is not answered, and ends the connection."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__()
-        told = f"The body is larger than {most >> 20} MiB."
-        self.body = error_body(told, "invalid_request_error", "body_too_large")
+    def __init__(self, status: int, told: str, code: str) -> None:
+        super().__init__(told)
+        kind = "server_error" if status >= 500 else "invalid_request_error"
+        self.status, self.body = status, error_body(told, kind, code)
+
+
+def _too_large(most: int) -> TurnedAway:
+    return TurnedAway(413, f"The body is larger than {most >> 20} MiB.", "body_too_large")
 
 
 def _id(run: Run) -> str:
     return f"chatcmpl-{run.id}"
+
+
+def _dollars(run: Run) -> str:
+    return f"{run.metrics.cost_usd:.9f}"
 
 
 def _cache(reply: Completion | None) -> str:

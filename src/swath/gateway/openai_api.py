@@ -173,11 +173,11 @@ def chat_body(id: str, asked: str, reply: Completion, cost_usd: float) -> dict[s
 
 
 class Events:
-    """The chunks of one streamed answer, as bodies."""
+    """The chunks of one streamed answer, as bodies. All name one `model`: the id that answers."""
 
-    def __init__(self, id: str, asked: str, *, usage: bool) -> None:
+    def __init__(self, id: str, model: str, *, usage: bool) -> None:
         self._head = {"id": id, "object": "chat.completion.chunk", "created": int(time.time())}
-        self._model = asked
+        self._model = model
         self._usage = usage
         self._calls = 0
 
@@ -194,7 +194,6 @@ class Events:
 
     def last(self, reply: Completion, cost_usd: float) -> list[dict[str, Any]]:
         """The end of the stream; with the tool calls of an answer that came whole."""
-        self._model = reply.model_id or reply.model or self._model
         made = [self.tool_call(call) for call in reply.tool_calls[self._calls :]]
         end = self._chunk({}, FINISH.get(reply.finish, reply.finish))
         end["choices"][0]["logprobs"] = _logprobs_out(reply.logprobs)
