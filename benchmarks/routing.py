@@ -225,7 +225,7 @@ def _rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def main() -> None:
-    fast = [kind for kind in KINDS if not getattr(kind_of(kind), "slow", False)]
+    fast = [kind for kind in KINDS if not kind_of(kind).slow]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=["words", "default", "folds", "held", "apgr", "cost"])
     parser.add_argument("--data", type=Path, help="the folder with routing_prompts.parquet")

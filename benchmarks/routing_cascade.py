@@ -134,7 +134,7 @@ def real(folder: Path) -> None:
         .join(prompts.filter(pl.col("source").str.starts_with("mmlu-pro")), on="prompt_id")
         .sort("prompt_id", "model")
     )
-    # The number of words, as `cascade_answers` has it, by five characters a word.
+    # The number of words, as `evidence` has it, by five characters a word.
     graded = Graded.read(table)
     wide = table.group_by("source", "prompt", "model").agg(pl.col("output_chars").sort().mean())
     chars = wide.pivot(on="model", index=["source", "prompt"], values="output_chars")

@@ -13,10 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from swath.errors import InputError
+from swath.evidence import EVIDENCE, agreement, evidence, measured
 from swath.messages import Completion, TokenLogprob
 from swath.routing.artifact import ArtifactError, load, save, to_bytes
 from swath.routing.cascade import Cascade
-from swath.routing.cascade_answers import EVIDENCE, agreement, evidence, measured
 from swath.routing.cascade_decide import (
     STOP,
     Floats,

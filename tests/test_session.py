@@ -72,3 +72,33 @@ def test_importing_swath_loads_nothing_heavy() -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert shown.stdout.strip() == "set()", shown.stderr
+
+
+def test_without_extras_tables_and_questions_work(tmp_path: Path) -> None:
+    extras = (
+        *("numpy", "sklearn", "scipy", "lightgbm", "jax", "gguf", "altair", "evalica", "pandas"),
+        *("uvicorn", "xllamacpp", "onnxruntime", "tokenizers", "psycopg", "google.auth"),
+    )
+    with serve(OpenAIServer()) as server:
+        table = {"provider": "openai", "model": "gpt-4.1-nano", "base_url": server.base_url}
+        code = f"""
+import sys
+for name in {extras}:
+    sys.modules[name] = None
+import swath as sw
+with sw.Session({{"models": {{"m": {table}}}, "store": "memory://"}}):
+    rows = sw.frame({{"text": ["a", "b"]}})
+    made = rows.with_columns(out=sw.map("{{text}}", model="m")).collect()
+    assert made["out"].null_count() == 0, made
+    assert sw.complete("hello", model="m").text
+import swath.cli.app, swath.gateway.app
+try:
+    from swath import routing
+except sw.errors.MissingExtra as error:
+    print(error)
+"""
+        ended = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True
+        )
+    assert ended.returncode == 0, ended.stderr
+    assert "swath[routing]" in ended.stdout

@@ -19,8 +19,8 @@ from msgspec.structs import replace
 from swath.engine.call import Call, Next
 from swath.engine.fallback import FALL_BACK_ON
 from swath.errors import ProviderError
+from swath.evidence import agreement, sureness
 from swath.messages import Completion, Request
-from swath.routing.cascade_answers import agreement, sureness
 
 if TYPE_CHECKING:
     from swath.engine.deciding import Decision

@@ -124,8 +124,14 @@ class Plan:
 
     @property
     def at_once(self) -> bool:
-        """Whether a decision takes no question: neither an embedding nor a first answer."""
-        return not self.vectors and self.trust is None and self.ladder is None
+        """Whether a decision takes no question: neither an embedding nor a first answer, nor a
+        language model that reads the prompt."""
+        return not (self.vectors or self.slow) and self.trust is None and self.ladder is None
+
+    @property
+    def slow(self) -> bool:
+        """Whether deciding takes seconds, so that it must not hold up the event loop."""
+        return self.router is not None and self.router.slow
 
     def asked(self, decision: Decision) -> dict[str, float]:
         """The models that a question goes to, as far as can be told before, and the share of

@@ -14,8 +14,8 @@ from math import isnan, nan
 from typing import TYPE_CHECKING
 
 from swath.errors import ConfigError
+from swath.evidence import evidence
 from swath.messages import Completion
-from swath.routing.cascade_answers import evidence
 
 if TYPE_CHECKING:
     import numpy as np

@@ -83,6 +83,8 @@ class Routing:
             text = gist(prompt_of(request))
             wanted = EmbedRequest(model=plan.router.embedding, texts=(text,))
             vectors[text] = (await self._engine.embed(wanted, run=run, label="route")).vectors[0]
+        if plan.slow:
+            return (await asyncio.to_thread(self._plans.decide, [request]))[0]
         return self._plans.decide([request], vectors)[0]
 
     def at_once(self, requests: Sequence[Request]) -> list[Request | None]:
@@ -115,7 +117,7 @@ class Routing:
         that each gets: of a cascade the first always, those above for what goes up. One that is
         not known without a question is the dear side of it."""
         plan = self._plans.of(request.model)
-        if plan.vectors and self._plans.known(request) is None:
+        if (plan.vectors or plan.slow) and self._plans.known(request) is None:
             return [(replace(request, model=plan.strong), 1.0)]
         asked = plan.asked(self._plans.decide([request])[0])
         return [(replace(request, model=alias), share) for alias, share in asked.items()]

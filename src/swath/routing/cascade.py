@@ -1,7 +1,7 @@
 """`cascade`: what to expect of each model before it is asked, and how good its answer is after.
 
 Before, it is a `difficulty` router: no embedding, a fraction of a millisecond. After, a verifier
-learned from graded answers reads what can be seen of one (`cascade_answers.py`): a logistic
+learned from graded answers reads what can be seen of one (`evidence.py`): a logistic
 regression for each model that starts from what was expected, its coefficients drawn to those of all
 models. How far such verdicts fall from what was expected says what there is to gain from looking,
 and `cascade_decide.py` weighs that against prices. A doubtful answer also makes the prompt look
@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swath.errors import InputError
+from swath.evidence import EVIDENCE
 from swath.routing.ability import sigmoid
-from swath.routing.cascade_answers import EVIDENCE
 from swath.routing.cascade_decide import Beliefs, Floats, rate_for_budget, rate_for_quality
 from swath.routing.difficulty import Difficulty
 from swath.routing.graded import Graded

@@ -29,7 +29,7 @@ class Graded:
     """n rows, one a (source, prompt); m models. `quality` (n, m) lies in [0, 1], NaN where a model
     was not graded; `source` (n,) indexes `sources`. `notes` say what was done to the table. `extra`
     holds what else is known of each answer, by name (n, m), NaN where it is not: what
-    `cascade_answers.measured` finds in the table."""
+    `evidence.measured` finds in the table."""
 
     prompts: tuple[str, ...]
     models: tuple[str, ...]
@@ -52,7 +52,7 @@ class Graded:
         """
         import polars as pl
 
-        from swath.routing.cascade_answers import measured
+        from swath.evidence import measured
 
         require(table, COLUMNS, "The graded table")
         table = table.with_columns(

@@ -137,6 +137,7 @@ class Learned(ABC):
     kind: ClassVar[str]
     summary: ClassVar[str]  # one line for people
     embeds: ClassVar[bool] = False
+    slow: ClassVar[bool] = False  # takes seconds a prompt
     memorizes: ClassVar[bool] = False  # scores of its own training prompts are too good to be true
 
     @property

@@ -84,7 +84,7 @@ def run(
         found = []
         for name, router in made.items():
             note(f"{data.name}: {name}")
-            own = _part(data, seed) if getattr(router, "slow", False) else data
+            own = _part(data, seed) if router.slow else data
             same = name in KINDS and own is data
             scores = router.wants(shared) if same else router.score(own.prompts)
             found.append(_measure(name, own, scores, resamples, seed))
@@ -104,7 +104,7 @@ def _asked(routers: Sequence[str]) -> list[str]:
     """What `all` means: the default, and every kind but those that are too slow for it."""
     names = dict.fromkeys(routers)
     if ALL in names:
-        fast = [k for k in KINDS if not getattr(kind_of(k), "slow", False)]
+        fast = [k for k in KINDS if not kind_of(k).slow]
         names = dict.fromkeys([DEFAULT, *fast, *(n for n in names if n != ALL)])
     return list(names)
 
