@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import polars as pl
 import pytest
 
 import swath as sw
+from swath import routing
 from tests.cli_kit import Cli, cli
 from tests.compare_kit import PRICES, respond, tickets, world
 from tests.conftest import Open
@@ -387,6 +389,22 @@ def test_pairs_of_unknown_models_say_how_to_name_them(cli: Cli) -> None:
     assert done.status == 0, done.err
     one, two = ((cli.folder / f"{name}.router").read_bytes() for name in ("my", "other"))
     assert one == two
+
+
+def test_of_many_models_two_can_be_learned_for(files: Cli) -> None:
+    train = ("router", "train", "--data", "graded.parquet", "--out", "two.router", "--pair")
+    done = files(*train, "tiny,large")
+    assert done.status == 0, done.err
+    assert "2 models" in done.err
+    router = routing.load(files.folder / "two.router")
+    assert set(router.models) == {"tiny", "large"}
+    told = router.predict(["a hard one", "an easy one"])
+    gained = told[:, router.models.index("large")] - told[:, router.models.index("tiny")]
+    np.testing.assert_allclose(router.score(["a hard one", "an easy one"]), gained)
+    done = files(*train, "tiny,nosuch")
+    assert done.status == 1
+    assert "'nosuch'" in done.err
+    assert files(*train, "tiny").status == 1
 
 
 def test_kept_calls_are_replayed_and_learned_from(cli: Cli) -> None:

@@ -94,6 +94,13 @@ def train(
             "calibrate --quality.",
         ),
     ] = None,
+    pair: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WEAK,STRONG",
+            help="Of many models only these two: the score is then what the strong one gains.",
+        ),
+    ] = None,
     kind: Annotated[
         str, typer.Option(metavar="KIND", help="What to train; see `swath router kinds`.")
     ] = "difficulty",
@@ -116,6 +123,7 @@ def train(
     costs nothing, and running the same again pays only for what is missing, also after Ctrl-C (exit
     status 130) or a budget (3).
     """
+    from swath.cli.compare import names
     from swath.errors import InputError
     from swath.frames.writers import writable
     from swath.routing import training_data
@@ -167,6 +175,11 @@ def train(
     graded = training_data.combined(parts)
     for text in graded.notes:
         console.note(f"Note: {text}.")
+    if pair is not None:
+        two = names(pair)
+        if len(two) != 2:
+            raise InputError(f"--pair names {len(two)} models.", hint="Give --pair weak,strong.")
+        graded = graded.pair(*two)
     used = graded
     if target is not None:
         used, held = training_data.held_out(graded, HELD)

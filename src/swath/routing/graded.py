@@ -129,6 +129,11 @@ class Graded:
         columns = [self.models.index(weak), self.models.index(strong)]
         quality = self.quality[:, columns]
         both = ~np.isnan(quality.sum(axis=1))
+        if both.sum() < 2:
+            raise InputError(
+                f"{int(both.sum())} prompts are graded for both '{weak}' and '{strong}'.",
+                hint="Two models are compared on the same prompts: grade both on some.",
+            )
         extra = {name: values[:, columns] for name, values in self.extra.items()}
         made = Graded(self.prompts, (weak, strong), quality, self.source, self.sources, extra=extra)
         return made.rows(both)
