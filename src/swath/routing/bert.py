@@ -22,7 +22,7 @@ import numpy as np
 
 from swath.errors import InputError
 from swath.routing.ability import difficulties
-from swath.routing.encoding import Encoding, Floats32, one_thread
+from swath.routing.encoding import Encoding, Floats32, each, one_thread
 from swath.routing.encoding_tune import Halves, Settings, frozen, tune, vector
 from swath.routing.graded import Graded
 from swath.routing.router import Arrays, Texts
@@ -53,6 +53,7 @@ class Bert(Shared):
     summary = "an encoder, fine-tuned; for prompts like yours (training needs swath[finetune])"
     embeds = True
     memorizes = True
+    heavy = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
         target = difficulties(graded)
@@ -132,13 +133,13 @@ class Bert(Shared):
         """One text at a time: a score then never depends on what else is asked."""
         base = self._encoding()
         top = range(base.layers - self.depth, base.layers)
-        made = np.zeros(len(states))
-        with one_thread():
-            for row, one in enumerate(states):
-                x = one.astype(np.float32)[None]
-                v = vector(np, self.tuned, top, x, None, base.heads, base.epsilon)
-                made[row] = float(v[0] @ self.head[:-1] + self.head[-1])
-        return made
+
+        def answer(one: Halves) -> float:
+            x = one.astype(np.float32)[None]
+            v = vector(np, self.tuned, top, x, None, base.heads, base.epsilon)
+            return float(v[0] @ self.head[:-1] + self.head[-1])
+
+        return np.array(each(answer, states), np.float64)
 
     def _encoding(self) -> Encoding:
         if self._base is None:

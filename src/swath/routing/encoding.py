@@ -9,14 +9,18 @@ Tensors carry one set of names whatever file they came from (`encoding_files.py`
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+T = TypeVar("T")
+U = TypeVar("U")
 Floats32 = NDArray[np.float32]
 Tensors = Mapping[str, Any]
 LINEAR = ("query", "key", "value", "out", "up", "down")
@@ -138,3 +142,12 @@ def one_thread() -> Iterator[None]:
         return
     with threadpool_limits(1, user_api="blas"):
         yield
+
+
+def each(work: Callable[[T], U], texts: Sequence[T]) -> list[U]:
+    """`work` of each text, in order, on all cores. Every text is worked on by itself, so that how
+    many cores there are changes nothing."""
+    if len(texts) < 2:
+        return [work(text) for text in texts]
+    with one_thread(), ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        return list(pool.map(work, texts))

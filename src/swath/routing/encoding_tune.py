@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from swath.errors import MissingExtra
-from swath.routing.encoding import Encoding, Floats32, layer, pooled
+from swath.routing.encoding import Encoding, Floats32, each, layer, pooled
 
 Halves = NDArray[np.float16]
 Floats = NDArray[np.float64]
@@ -52,7 +52,12 @@ class Tuned:
 def frozen(base: Encoding, ids: Sequence[NDArray[np.int32]], layers: int) -> list[Halves]:
     """Each text's states (tokens, width) below the top `layers`, in half precision."""
     below = base.layers - layers
-    return [base.states(one, below)[0].astype(np.float16) for one in ids]
+
+    def read(one: NDArray[np.int32]) -> Halves:
+        made: Halves = base.states(one, below)[0].astype(np.float16)
+        return made
+
+    return each(read, ids)
 
 
 def tune(

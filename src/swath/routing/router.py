@@ -138,6 +138,7 @@ class Learned(ABC):
     summary: ClassVar[str]  # one line for people
     embeds: ClassVar[bool] = False
     slow: ClassVar[bool] = False  # takes seconds a prompt
+    heavy: ClassVar[bool] = False  # tens of milliseconds a prompt, beside the embedding
     memorizes: ClassVar[bool] = False  # scores of its own training prompts are too good to be true
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,6 +25,7 @@ Floats = NDArray[np.float64]
 ALL = "all"
 BASELINE = "words"
 PART = {"mmlu": 300, "gsm8k": 200}  # prompts that slow kinds are measured on
+HEAVY_PART = {"mmlu": 3000}
 
 
 @dataclass(frozen=True)
@@ -84,7 +85,9 @@ def run(
         found = []
         for name, router in made.items():
             note(f"{data.name}: {name}")
-            own = _part(data, seed) if router.slow else data
+            own = data
+            if router.slow or router.heavy:
+                own = _part(data, PART if router.slow else HEAVY_PART, seed)
             same = name in KINDS and own is data
             scores = router.wants(shared) if same else router.score(own.prompts)
             found.append(_measure(name, own, scores, resamples, seed))
@@ -118,9 +121,11 @@ def _found(name: str) -> Learned:
     )
 
 
-def _part(data: Benchmark, seed: int) -> Benchmark:
-    """What a kind is measured on that reads a prompt in seconds: a seeded part, in its order."""
-    size = PART.get(data.name, len(data.prompts))
+def _part(data: Benchmark, sizes: Mapping[str, int], seed: int) -> Benchmark:
+    """What a kind is measured on that takes long for a prompt: a seeded part, in its order."""
+    size = sizes.get(data.name, len(data.prompts))
+    if size >= len(data.prompts):
+        return data
     rows = np.sort(np.random.default_rng(seed).permutation(len(data.prompts))[:size])
     prompts = tuple(data.prompts[i] for i in rows)
     return Benchmark(data.name, prompts, data.weak[rows], data.strong[rows])
