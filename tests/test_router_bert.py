@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from swath.errors import InputError, MissingExtra
+from swath.routing import bert
 from swath.routing.artifact import load, save, to_bytes
 from swath.routing.bert import Bert
 from swath.routing.encoding import gelu, one_thread
@@ -196,6 +197,16 @@ def test_the_same_data_give_the_same_bytes(tiny: str) -> None:
     one = to_bytes(train(table, "bert", embedding=tiny))
     assert one == to_bytes(train(mixed, "bert", embedding=tiny))
     assert one != to_bytes(train(table, "bert", embedding=tiny, seed=1))
+
+
+def test_of_many_prompts_a_part_is_read(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bert, "MOST", 60)
+    table = graded(90)
+    router = train(table, "bert", embedding=tiny)
+    assert router.training["read"] == 60
+    assert router.training["prompts"] == 90
+    assert len(router.quantiles) == 101
+    assert to_bytes(train(table.reverse(), "bert", embedding=tiny)) == to_bytes(router)
 
 
 def test_prediction_needs_no_jax_and_training_says_what_it_needs(

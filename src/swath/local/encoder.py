@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from operator import mul
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from swath.errors import MissingExtra, WeightsError
 from swath.local import weights
 from swath.messages import Embeddings, Usage
 
-BATCH = 32  # texts at once
 KEPT = 4096  # vectors of labels
 _NEEDED = ("input_ids", "attention_mask", "token_type_ids")
 
@@ -27,44 +27,43 @@ class Encoder:
 
     def __init__(self, path: Path, *, window: int, threads: int = 0) -> None:
         try:
-            import onnxruntime
+            import onnxruntime  # noqa: F401
             from tokenizers import Tokenizer
         except ImportError:
             raise MissingExtra("The local encoder", "local") from None
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or min(len(_allowed()), 4)
-        options.log_severity_level = 3
-        # Spinning threads would starve llama.cpp's, and everything else.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._threads = threads or min(len(_allowed()), 4)
+        self._path = path
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                str(path), options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = self._loaded(self._threads)
             self._tokenizer: Any = Tokenizer.from_file(str(path.with_name("tokenizer.json")))
         except Exception as e:  # both libraries raise types of their own
             raise WeightsError(
                 f"The encoder at '{path}' cannot be loaded ({type(e).__name__}).",
                 hint="Delete its folder and run: swath models pull minilm-l6",
             ) from None
+        self._many: Any = None  # for many texts: a session whose runs take one thread each
         self._tokenizer.enable_truncation(window)
-        self._tokenizer.enable_padding()
+        self._tokenizer.no_padding()  # the file asks for it, up to a fixed length
         self._labels: dict[str, tuple[float, ...]] = {}
         self._inputs = [i.name for i in self._session.get_inputs() if i.name in _NEEDED]
 
     def embed(self, texts: Sequence[str]) -> Embeddings:
-        """One vector of length 1 a text, in order."""
-        # Texts of like length together: a batch is padded to its longest.
-        order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-        vectors: dict[int, tuple[float, ...]] = {}
-        tokens = 0
-        for start in range(0, len(order), BATCH):
-            part = order[start : start + BATCH]
-            found, used = self._batch([texts[i] for i in part])
-            vectors.update(zip(part, found, strict=True))
-            tokens += used
+        """One vector of length 1 a text, in order.
+
+        Each text goes through by itself, on several threads: in a batch the larger matrices fall
+        out of the processor's cache (half the speed here), and the last digits of a text's vector
+        would depend on its neighbours.
+        """
+        if len(texts) > 1 and self._threads > 1:
+            with _loading:
+                self._many = self._many or self._loaded(1)
+            with ThreadPoolExecutor(self._threads) as pool:
+                found = list(pool.map(lambda text: self._one(text, self._many), texts))
+        else:
+            found = [self._one(text, self._session) for text in texts]
         return Embeddings(
-            vectors=tuple(vectors[i] for i in range(len(texts))),
-            usage=Usage(input_tokens=tokens),
+            vectors=tuple(vector for vector, _ in found),
+            usage=Usage(input_tokens=sum(tokens for _, tokens in found)),
         )
 
     def likeness(self, text: str, labels: Sequence[str]) -> list[float]:
@@ -78,21 +77,31 @@ class Encoder:
         (vector,) = self.embed([text]).vectors
         return [sum(map(mul, vector, self._labels[label])) for label in labels]
 
-    def _batch(self, texts: list[str]) -> tuple[list[tuple[float, ...]], int]:
+    def _loaded(self, threads: int) -> Any:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        # Spinning threads would starve llama.cpp's, and everything else.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        return onnxruntime.InferenceSession(
+            str(self._path), options, providers=["CPUExecutionProvider"]
+        )
+
+    def _one(self, text: str, session: Any) -> tuple[tuple[float, ...], int]:
         import numpy as np
 
-        encoded = self._tokenizer.encode_batch(texts)
-        mask = np.array([e.attention_mask for e in encoded], dtype=np.int64)
+        ids = np.array([self._tokenizer.encode(text).ids], dtype=np.int64)
         given = {
-            "input_ids": np.array([e.ids for e in encoded], dtype=np.int64),
-            "attention_mask": mask,
-            "token_type_ids": np.zeros_like(mask),
+            "input_ids": ids,
+            "attention_mask": np.ones_like(ids),
+            "token_type_ids": np.zeros_like(ids),
         }
-        states = self._session.run(None, {name: given[name] for name in self._inputs})[0]
-        weights = mask[:, :, None].astype(states.dtype)
-        means = (states * weights).sum(axis=1) / weights.sum(axis=1)
-        unit = means / np.maximum(np.linalg.norm(means, axis=1, keepdims=True), 1e-12)
-        return [tuple(row) for row in unit.astype(float).tolist()], int(mask.sum())
+        states = session.run(None, {name: given[name] for name in self._inputs})[0]
+        mean = states[0].mean(axis=0)
+        unit = mean / max(float(np.linalg.norm(mean)), 1e-12)
+        return tuple(unit.astype(float).tolist()), ids.shape[1]
 
 
 def _allowed() -> Sequence[int]:

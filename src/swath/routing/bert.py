@@ -25,10 +25,11 @@ from swath.routing.ability import difficulties
 from swath.routing.encoding import Encoding, Floats32, each, one_thread
 from swath.routing.encoding_tune import Halves, Settings, frozen, tune, vector
 from swath.routing.graded import Graded
-from swath.routing.router import Arrays, Texts
-from swath.routing.shared import Floats, Shared, centred, folds
+from swath.routing.router import Arrays, Texts, percentiles
+from swath.routing.shared import Floats, Shared, centred, folds, uniform
 from swath.routing.vectors import gist
 
+MOST = 4000  # prompts that it learns from, drawn by their hash: more take minutes
 LEAST = 20  # prompts held out from which curves can be learned
 BLOCK = 1024  # prompts whose states are in memory at once
 RIDGE = 100.0  # of the cheap features
@@ -56,6 +57,15 @@ class Bert(Shared):
     heavy = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
+        if len(graded) > MOST:
+            order = sorted((uniform(p, seed), p) for p in set(graded.prompts))
+            chosen = {p for _, p in order[:MOST]}
+            keep = np.array([p in chosen for p in graded.prompts], np.bool_)
+            its = texts.only(np.flatnonzero(keep))
+            self.fit(graded.rows(keep), its, seed)
+            self.quantiles = percentiles(self.unseen(graded.rows(keep), its, seed))
+            self.training = {"read": int(keep.sum())}
+            return self
         target = difficulties(graded)
         out = folds(graded.prompts, seed) == 0
         known = np.isfinite(graded.quality[out]).any(axis=0).all()
