@@ -201,10 +201,11 @@ def test_the_same_data_give_the_same_bytes(tiny: str) -> None:
 
 def test_of_many_prompts_a_part_is_read(tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bert, "MOST", 60)
-    table = graded(90)
+    table = graded(90).with_columns(source=pl.lit("a"))
+    table = pl.concat([table, table.with_columns(source=pl.lit("b"))])
     router = train(table, "bert", embedding=tiny)
-    assert router.training["read"] == 60
-    assert router.training["prompts"] == 90
+    assert router.training["read"] == 120  # in both sources
+    assert router.training["prompts"] == 180
     assert len(router.quantiles) == 101
     assert to_bytes(train(table.reverse(), "bert", embedding=tiny)) == to_bytes(router)
 

@@ -57,8 +57,8 @@ class Bert(Shared):
     heavy = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
-        if len(graded) > MOST:
-            order = sorted((uniform(p, seed), p) for p in set(graded.prompts))
+        if len(once := set(graded.prompts)) > MOST:  # rows of two sources may share one
+            order = sorted((uniform(p, seed), p) for p in once)
             chosen = {p for _, p in order[:MOST]}
             keep = np.array([p in chosen for p in graded.prompts], np.bool_)
             its = texts.only(np.flatnonzero(keep))
