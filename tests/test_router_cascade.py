@@ -373,8 +373,7 @@ def test_a_rate_fitted_to_quality_keeps_it_on_prompts_not_seen(cascade: Cascade)
     for target in (0.8, 1.0):
         rate = cascade.rate(cost, quality=target)
         played = play(cascade.beliefs(ante), looks, cost, rate)
-        # Less two standard errors of a mean over the 400 that it was fitted on and these 800.
-        assert played.quality(held.quality) > target * strong - 0.06
+        assert played.quality(held.quality) > target * strong - 0.04
         spent[target] = played.cost(cost)
     assert spent[0.8] < spent[1.0] < 0.9 * cost.max()
     few = play(cascade.beliefs(ante), looks, cost, cascade.rate(cost, budget=0.003))

@@ -194,7 +194,7 @@ def train(
         made = tuned(used, embedding, seed)
     else:
         made = fit(used, kind, seed=seed, embedding=embedding)
-    for text in getattr(made, "notes", ()):
+    for text in made.notes:
         console.note(f"Note: {text}.")
     path = save(made, out)
     console.note(

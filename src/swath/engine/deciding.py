@@ -116,7 +116,7 @@ class Plan:
         self.threshold = self._threshold()
         self.trust = route.cascade
         self.ladder = self._ladder(pair) if route.learned else None
-        self.notes = getattr(self.router, "notes", ()) if route.learned else ()
+        self.notes = self.router.notes if self.router is not None and route.learned else ()
 
     @property
     def vectors(self) -> bool:

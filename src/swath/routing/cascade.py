@@ -62,7 +62,6 @@ class Cascade(Difficulty):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What its training data did not allow."""
         if self.judges.any():
             return ()
         return (

@@ -38,9 +38,8 @@ class Difficulty(Shared):
         scale = np.where(spread > 1e-6, 1 / np.maximum(spread, 1e-6), 0.0)
         pull = np.concatenate([np.full(len(NAMES), LEXICAL), np.full(texts.words.shape[1], WORDS)])
         z = x * scale
-        # The strengths above were set on 4,000 prompts; what they say of the coefficients hardly
-        # depends on how many there are.
-        pull *= min(1.0, len(graded) / 4000) ** 0.25
+        # Fewer prompts deserve no less freedom than the strengths above, set on 4,000.
+        pull *= min(1.0, len(graded) / 4000)
         slopes = np.linalg.solve(z.T @ z + np.diag(np.maximum(pull, 1.0)), z.T @ target)
         self.coefficients = np.asarray(slopes * scale, np.float64)
 

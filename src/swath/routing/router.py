@@ -147,6 +147,11 @@ class Learned(ABC):
         return self.embeds and self.embedding != WORDS
 
     @property
+    def notes(self) -> tuple[str, ...]:
+        """What its training data did not allow, for people."""
+        return ()
+
+    @property
     def encode(self) -> Encode:
         if self._encode is None:
             self._encode = Vectors(self.embedding)
