@@ -108,15 +108,6 @@ def test_over_the_shared_data(script: str, rows: str, says: str, tmp_path: Path)
     assert "failed" not in out.replace("0 failed", "")
 
 
-@pytest.mark.local
-@pytest.mark.slow
-def test_the_routing_loop(tmp_path: Path) -> None:
-    if not DATA.exists():
-        pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
-    out = run(tmp_path, "routing_loop.py", "12", SWATH_DATA=str(DATA))
-    assert "all large" in out
-
-
 def test_the_page_shows_the_scripts_as_they_stand() -> None:
     page = PAGE.read_text("utf-8")
     for name, rows in SIZES.items():

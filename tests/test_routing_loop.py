@@ -109,8 +109,16 @@ def test_the_example_on_real_tickets(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    lines = {line[:12].strip(): line.split() for line in done.stdout.splitlines()}
-    dollars = {name: float(lines[name][-2]) for name in ("all small", "all large")}
-    assert dollars["all small"] < dollars["all large"]
-    shares = {name: lines[name][-1] for name in ("auto, frame", "auto, served")}
-    assert shares["auto, frame"] == shares["auto, served"]
+    lines = {line[:13].strip(): line.split() for line in done.stdout.splitlines()}
+    for door in ("frame", "served"):
+        dollars, shares = zip(
+            *(
+                (float(lines[name][-2]), lines[name][-1])
+                for name in (f"small, {door}", f"large, {door}")
+            ),
+            strict=True,
+        )
+        assert dollars[0] < dollars[1]
+        assert shares == ("0%", "100%")
+    by_large = [lines[f"auto, {door}"][-2] for door in ("frame", "served")]
+    assert by_large[0] == by_large[1]

@@ -8,31 +8,27 @@ ridge regression gives without refitting (Allen's PRESS; Golub, Heath and Wahba 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from swath.routing.ability import difficulties
-from swath.routing.features import NAMES
 from swath.routing.graded import Graded
-from swath.routing.router import Arrays, Texts
-from swath.routing.shared import Floats, Shared, centred
+from swath.routing.router import Texts
+from swath.routing.shared import Floats, centred
+from swath.routing.weighed import Weighed
 
 PARTS = (1.0, 0.5, 0.0)  # of the features in what likens two prompts; the embedding has the rest
 PULLS = (3.0, 10.0, 30.0, 100.0, 300.0)  # where a prompt is as like itself as 1
 
 
 @dataclass
-class Linear(Shared):
+class Linear(Weighed):
     """hardness = [features, embedding] @ coefficients."""
-
-    coefficients: Floats = field(default_factory=lambda: np.zeros(0))
 
     kind = "linear"
     summary = "linear in features and the embedding; for few prompts like yours"
-    by_gain = True
-    floats = True
     embeds = True
 
     def fit(self, graded: Graded, texts: Texts, seed: int) -> Self:
@@ -77,22 +73,8 @@ class Linear(Shared):
                     self.coefficients *= scale
         return told
 
-    def hardness(self, texts: Texts) -> Floats:
-        return np.hstack([texts.lexical, texts.vectors]) @ self.coefficients
-
-    def parts(self, texts: Texts) -> list[tuple[str, float]]:
-        each = np.hstack([texts.lexical, texts.vectors])[0] * self.coefficients / self.spread
-        found = list(zip(NAMES, each[: len(NAMES)].tolist(), strict=True))
-        found.append(("topic", float(each[len(NAMES) :].sum())))
-        return sorted(found, key=lambda part: -abs(part[1]))[:8]
-
-    def learned(self) -> tuple[dict[str, Any], Arrays]:
-        return {}, {"coefficients": self.coefficients}
-
-    def relearn(self, values: dict[str, Any], arrays: Arrays) -> None:
-        self.coefficients = arrays["coefficients"]
-        if self.coefficients.ndim != 1:
-            raise ValueError("one coefficient a feature")
+    def vector(self, texts: Texts) -> Floats:
+        return texts.vectors
 
 
 def _even(x: Floats) -> tuple[Floats, Floats]:
