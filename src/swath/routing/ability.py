@@ -30,7 +30,8 @@ def difficulties(graded: Graded) -> Floats:
     (all 0 where a source's prompts are equally hard). Shape (n,)."""
     made = np.zeros(len(graded))
     for rows in graded.by_source():
-        raw, _ = rasch(graded.quality[rows])
+        own = graded.quality[rows]
+        raw, _ = rasch(own[:, np.isfinite(own).any(axis=0)])  # other sources' models say nothing
         spread = raw.std()
         made[rows] = (raw - raw.mean()) / spread if spread > 1e-9 else 0.0
     return made

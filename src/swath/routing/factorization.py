@@ -56,13 +56,12 @@ class Factorization(Learned):
         self.scale = np.where(spread > 1e-9, 1 / np.maximum(spread, 1e-9), 0.0)
         x = (x - self.mean) * self.scale / np.sqrt(x.shape[1])
         known = np.isfinite(graded.quality)
-        grades = np.where(known, graded.quality, 0.0)
-        n, m = grades.shape
-        sources = np.eye(len(graded.sources))[graded.source]
-        sizes = (m, sources.shape[1], m * RANK, x.shape[1] * RANK)
+        n, m = known.shape
+        each = max(float(known.sum()) / n, 1e-9)  # grades of a prompt; they weigh 1 in all
+        pull = PULL * each / m
+        blocks = _blocks(graded, each)
+        sizes = (m, len(graded.sources), m * RANK, x.shape[1] * RANK)
         cuts = np.cumsum(sizes)[:-1]
-        pull = PULL * known.sum() / n / m
-        weight = known / max(float(known.sum()) / n, 1e-9)  # a prompt's grades weigh 1 in all
 
         def unpack(v: Floats) -> tuple[Floats, Floats, Floats, Floats]:
             levels, offsets, tastes, projection = np.split(v, cuts)
@@ -71,35 +70,36 @@ class Factorization(Learned):
         def loss(v: Floats) -> tuple[float, Floats]:
             levels, offsets, tastes, projection = unpack(v)
             h = x @ projection
-            logit = levels + (sources @ offsets)[:, None] + h @ tastes.T
-            p = sigmoid(logit)
-            value = float((weight * (np.logaddexp(0, logit) - grades * logit)).sum())
-            off = weight * (p - grades)
-            g_tastes = off.T @ h + pull * (tastes - start_tastes)
-            g_projection = x.T @ (off @ tastes) + pull * projection
+            value = 0.005 * float((levels**2).sum() + (offsets**2).sum())
             value += 0.5 * pull * float(((tastes - start_tastes) ** 2).sum())
             value += 0.5 * pull * float((projection**2).sum())
-            value += 0.005 * float((levels**2).sum() + (offsets**2).sum())
-            gradient = np.concatenate(
-                [
-                    off.sum(axis=0) + 0.01 * levels,
-                    sources.T @ off.sum(axis=1) + 0.01 * offsets,
-                    g_tastes.ravel(),
-                    g_projection.ravel(),
-                ]
-            )
+            g_levels, g_offsets = 0.01 * levels, 0.01 * offsets
+            g_tastes, g_h = pull * (tastes - start_tastes), np.zeros_like(h)
+            for block in blocks:
+                rows, own = block.rows, block.models
+                logit = levels[own] + offsets[block.source] + h[rows] @ tastes[own].T
+                value += float(
+                    (block.weight * (np.logaddexp(0, logit) - block.grades * logit)).sum()
+                )
+                off = block.weight * (sigmoid(logit) - block.grades)
+                g_levels[own] += off.sum(axis=0)
+                g_offsets[block.source] += off.sum()
+                g_tastes[own] += off.T @ h[rows]
+                g_h[rows] = off @ tastes[own]
+            g_projection = x.T @ g_h + pull * projection
+            gradient = np.concatenate([g_levels, g_offsets, g_tastes.ravel(), g_projection.ravel()])
             return value, gradient
 
         # The first taste starts at -1 for all: what makes a prompt hard. The others start at what
         # sets able models apart, so that the start is no saddle and no model's place matters.
-        share = np.nanmean(np.where(known, graded.quality, np.nan), axis=0)
+        share = np.nanmean(graded.quality, axis=0)
         start_tastes = np.column_stack([-np.ones(m), *([share - share.mean()] * (RANK - 1))])
         start = np.concatenate(
             [np.zeros(sizes[0] + sizes[1]), start_tastes.ravel(), np.zeros(sizes[3])]
         )
         found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": STEPS})
         levels, offsets, self.tastes, self.projection = unpack(found.x)
-        self.levels = levels + float((sources @ offsets).mean())
+        self.levels = levels + float(offsets[graded.source].mean())
         self.projection = self.projection / np.sqrt(x.shape[1])
         self.models = graded.models
         return self
@@ -135,3 +135,24 @@ class Factorization(Learned):
 
 def _inputs(texts: Texts) -> Floats:
     return np.hstack([texts.vectors, texts.lexical])
+
+
+@dataclass(frozen=True)
+class _Block:
+    """The grades of one source, of the models that were graded there."""
+
+    source: int
+    rows: npt.NDArray[np.intp]
+    models: npt.NDArray[np.intp]
+    grades: Floats
+    weight: Floats  # 0 where there is no grade
+
+
+def _blocks(graded: Graded, each: float) -> list[_Block]:
+    made = []
+    for rows in graded.by_source():
+        models = np.flatnonzero(np.isfinite(graded.quality[rows]).any(axis=0))
+        own = graded.quality[np.ix_(rows, models)]
+        weight = np.isfinite(own) / each
+        made.append(_Block(int(graded.source[rows[0]]), rows, models, np.nan_to_num(own), weight))
+    return made

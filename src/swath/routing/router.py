@@ -77,36 +77,44 @@ class Texts:
                 )
         self.prompts = list(prompts)
         self._encode = encode
+        self._part: tuple[Texts, NDArray[np.intp]] | None = None
 
     def __len__(self) -> int:
         return len(self.prompts)
 
     def only(self, rows: NDArray[np.intp]) -> Texts:
-        """The texts at `rows`, with what is known about them already."""
+        """The texts at `rows`. What is asked of them is worked out for all of these here, so that
+        folds do it once between them."""
         part = Texts([self.prompts[i] for i in rows], self._encode)
-        for name in ("lexical", "words", "stem_words", "vectors"):
-            if name in self.__dict__:
-                part.__dict__[name] = self.__dict__[name][rows]
+        part._part = (self, rows)
         return part
 
     @cached_property
     def lexical(self) -> Floats:
         """`features.lexical`, shape (n, 31)."""
+        if self._part is not None:
+            return self._part[0].lexical[self._part[1]]
         return features.lexical(self.prompts)
 
     @cached_property
     def words(self) -> Floats:
         """Mean word vectors of the whole prompts, shape (n, 128)."""
+        if self._part is not None:
+            return self._part[0].words[self._part[1]]
         return lexicon().mean(self.prompts)
 
     @cached_property
     def stem_words(self) -> Floats:
         """Mean word vectors without the options of multiple choice, shape (n, 128)."""
+        if self._part is not None:
+            return self._part[0].stem_words[self._part[1]]
         return lexicon().mean([features.split(p)[0] for p in self.prompts])
 
     @cached_property
     def vectors(self) -> Floats:
         """The encoder's embeddings, shape (n, d)."""
+        if self._part is not None:
+            return self._part[0].vectors[self._part[1]]
         return self._encode(self.prompts)
 
 
