@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-BESIDE = Path(__file__).parent.parent.parent / "shared" / "data"
-DATA = Path(os.environ.get("SWATH_DATA", BESIDE))
+from tests.data_kit import data
+
 SENTIMENT = "Both reviews express the same sentiment.\nFirst: {left.text}\nSecond: {right.text}"
 STATEMENT = "One product:\nA: {left.name}\nB: {right.name}"
 _SINGLE = re.compile(r"A: (.*)\nB: (.*)\Z")
@@ -49,7 +47,7 @@ class Oracle:
 def abt_buy() -> tuple[pl.DataFrame, pl.DataFrame, set[tuple[int, int]]]:
     """The two catalogues (id, name, …) and the pairs of ids that are one product."""
     left, right, pairs = (
-        pl.read_csv(DATA / f"products_{name}.csv", encoding="latin1", infer_schema_length=None)
+        pl.read_csv(data(f"products_{name}.csv"), encoding="latin1", infer_schema_length=None)
         for name in ("abt", "buy", "abt_buy_perfect_mapping")
     )
     return left, right, {(a, b) for a, b in pairs.rows()}
@@ -65,7 +63,7 @@ def names_of(
 
 def reviews(n: int) -> pl.DataFrame:
     """Film reviews (id, text, label), each text once."""
-    return pl.read_csv(DATA / "reviews_polarity.csv").unique("text", maintain_order=True).head(n)
+    return pl.read_csv(data("reviews_polarity.csv")).unique("text", maintain_order=True).head(n)
 
 
 class Sentiments:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
+
+from tests.data_kit import data
 
 MODELS = {"tiny": -1.0, "small": 0.0, "large": 1.5, "huge": 2.5}  # ability, in logits
 EASY = ["colour", "garden", "music", "friend", "holiday", "recipe", "river", "summer"]
@@ -71,8 +71,4 @@ def encode(texts: Sequence[str]) -> np.ndarray:
 
 def study_data() -> Path:
     """The folder of the routing data, or a skip that says where it was looked for."""
-    home = Path(os.environ.get("SWATH_DATA") or Path(__file__).parents[2] / "shared" / "data")
-    folder = home / "routing" if (home / "routing").is_dir() else home
-    if not (folder / "routellm_eval.parquet").is_file():
-        pytest.skip(f"no routellm_eval.parquet in {folder}; name the data's folder in SWATH_DATA")
-    return folder
+    return data("routing/routellm_eval.parquet").parent

@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
-import pytest
 
-_NEAR = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
+from tests.data_kit import data
 
 
 def judge_data() -> Path:
     """The folder of judge data; the test is skipped where there is none."""
-    folder = Path(os.environ.get("SWATH_DATA") or _NEAR) / "judge"
-    if not (folder / "figures.json").is_file():
-        pytest.skip(f"no judge data at {folder}: set SWATH_DATA to the folder that holds judge/")
-    return folder
+    return data("judge/figures.json").parent
 
 
 @cache

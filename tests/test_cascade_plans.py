@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +16,8 @@ from swath.operators.cascading import answer_all, sureness
 from swath.operators.table import ColumnOperator, Forecast
 from tests.cascade_kit import CHEAP, ROWS, card, large, small, texts, truth
 from tests.conftest import Open
+from tests.data_kit import data
 from tests.servers import Answer, OpenAIServer, serve
-
-_NEAR = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
-REVIEWS = Path(os.environ.get("SWATH_DATA") or _NEAR) / "reviews_polarity.csv"
-
 
 # -- plans
 
@@ -170,11 +166,9 @@ def test_how_sure_an_answer_is() -> None:
 @pytest.mark.local
 def test_two_local_models_on_reviews(tmp_path: Path) -> None:
     pytest.importorskip("xllamacpp")
-    if not REVIEWS.is_file():
-        pytest.skip("the shared data is not here")
     session = sw.Session({"models": {}, "store": f"sqlite:///{tmp_path}/local.db"})
     try:
-        reviews = sw.read_csv(REVIEWS).head(48)
+        reviews = sw.read_csv(data("reviews_polarity.csv")).head(48)
         cascade = sw.cascade(
             "local/smollm2-135m", "local/qwen2.5-coder-0.5b", quality=0.7, confidence=0.9, sample=16
         )

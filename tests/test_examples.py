@@ -10,12 +10,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from tests.data_kit import data
 from tests.examples_page import PAGE, SIZES
 from tests.servers import AnthropicServer, GoogleServer, OpenAIServer, serve
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-BESIDE = Path(__file__).parent.parent.parent / "shared" / "data"
-DATA = Path(os.environ.get("SWATH_DATA", BESIDE))
 
 
 def run(folder: Path, script: str, *arguments: str, **env: str) -> str:
@@ -101,9 +100,7 @@ def test_local_speeches(tmp_path: Path) -> None:
     ],
 )
 def test_over_the_shared_data(script: str, rows: str, says: str, tmp_path: Path) -> None:
-    if not DATA.exists():
-        pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
-    out = run(tmp_path, script, rows, SWATH_DATA=str(DATA))
+    out = run(tmp_path, script, rows, SWATH_DATA=str(data(".")))
     assert says in out
     assert "failed" not in out.replace("0 failed", "")
 

@@ -20,12 +20,11 @@ from swath import routing
 from swath.gateway.server import Gateway
 from swath.session import Session
 from tests.conftest import model_table
+from tests.data_kit import data
 from tests.servers import OpenAIServer, serve
 from tests.test_auto import CHEAP, LABELS, is_hard, label, large, small, texts, truth
 
 ROOT = Path(__file__).parent.parent
-BESIDE = ROOT.parent / "shared" / "data"
-DATA = Path(os.environ.get("SWATH_DATA", BESIDE))
 
 
 def gold(compared: sw.Comparison) -> pl.DataFrame:
@@ -98,12 +97,10 @@ def test_compare_train_calibrate_then_auto_in_a_frame_and_served(tmp_path: Path)
 @pytest.mark.local
 @pytest.mark.slow
 def test_the_example_on_real_tickets(tmp_path: Path) -> None:
-    if not DATA.exists():
-        pytest.skip("The data sets are not here: SWATH_DATA names their folder.")
     done = subprocess.run(
         [sys.executable, str(ROOT / "examples" / "routing_loop.py"), "18"],
         cwd=tmp_path,
-        env={**os.environ, "SWATH_DATA": str(DATA)},
+        env={**os.environ, "SWATH_DATA": str(data("."))},
         capture_output=True,
         text=True,
         check=False,

@@ -30,8 +30,7 @@ def difficulties(graded: Graded) -> Floats:
     (all 0 where a source's prompts are equally hard). Shape (n,)."""
     made = np.zeros(len(graded))
     for rows in graded.by_source():
-        own = graded.quality[rows]
-        raw, _ = rasch(own[:, np.isfinite(own).any(axis=0)])  # other sources' models say nothing
+        raw, _ = rasch(graded.quality[rows])
         spread = raw.std()
         made[rows] = (raw - raw.mean()) / spread if spread > 1e-9 else 0.0
     return made
@@ -43,15 +42,18 @@ def rasch(quality: Floats) -> tuple[Floats, Floats]:
     The most probable values under the prior, by Newton steps for rows and columns in turn.
     """
     known = np.isfinite(quality)
-    grades = np.where(known, quality, 0.0)
-    difficulty, ability = np.zeros(len(quality)), np.zeros(quality.shape[1])
+    row, column = np.nonzero(known)  # most of a table of several sources is empty
+    grades = quality[known]
+    n, m = quality.shape
+    difficulty, ability = np.zeros(n), np.zeros(m)
     for _ in range(ROUNDS):
         moved = 0.0
-        for axis in (0, 1):
-            p = sigmoid(ability[None, :] - difficulty[:, None])
-            slope = np.where(known, grades - p, 0.0).sum(axis=axis)
-            bend = np.where(known, p * (1 - p), 0.0).sum(axis=axis)
-            if axis == 0:
+        for models in (True, False):
+            p = sigmoid(ability[column] - difficulty[row])
+            place, size = (column, m) if models else (row, n)
+            slope = np.bincount(place, grades - p, size)
+            bend = np.bincount(place, p * (1 - p), size)
+            if models:
                 step = np.clip((slope - ability / 25) / (bend + 1 / 25), -1, 1)
                 ability += step
             else:

@@ -78,10 +78,11 @@ class Factorization(Learned):
             for block in blocks:
                 rows, own = block.rows, block.models
                 logit = levels[own] + offsets[block.source] + h[rows] @ tastes[own].T
-                value += float(
-                    (block.weight * (np.logaddexp(0, logit) - block.grades * logit)).sum()
-                )
-                off = block.weight * (sigmoid(logit) - block.grades)
+                small = np.exp(-np.abs(logit))  # for the loss and for its slope
+                lost = np.maximum(logit, 0) + np.log1p(small)
+                value += float((block.weight * (lost - block.grades * logit)).sum())
+                p = np.where(logit > 0, 1.0, small) / (1 + small)
+                off = block.weight * (p - block.grades)
                 g_levels[own] += off.sum(axis=0)
                 g_offsets[block.source] += off.sum()
                 g_tastes[own] += off.T @ h[rows]

@@ -67,10 +67,11 @@ class Similarity(Learned):
         made = np.zeros((len(x), count))
         block = min(BLOCK, max(1, CELLS // max(len(self.kept), 1)))
         for start in range(0, len(x), block):
-            cosine = (x[start : start + block] @ self.kept.T).astype(np.float64)
+            cosine = x[start : start + block] @ self.kept.T
             most = cosine.max(axis=1, keepdims=True)
             # Where nothing is alike at all, all prompts count the same.
-            weight = GAMMA ** (1 + np.where(most > 1e-6, cosine / np.maximum(most, 1e-6), 1.0))
+            alike = np.where(most > 1e-6, cosine / np.maximum(most, 1e-6), np.float32(1))
+            weight = np.exp(np.log(np.float32(GAMMA)) * (1 + alike))
             weight /= weight.sum(axis=1, keepdims=True)
             made[start : start + block] = _bradley_terry((weight @ flat).reshape(-1, count, count))
         return made
