@@ -7,11 +7,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from swath.session import Session
 from tests.servers import Server
 
 Open = Callable[..., Session]
+
+# How fast a machine is decides no test.
+settings.register_profile("swath", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("swath")
 
 
 @pytest.fixture(autouse=True)

@@ -33,7 +33,7 @@ def broken(c: int, n: int, quality: float, rows: int) -> float:
     return float(hypergeom.cdf(c, rows, slips, n)) if slips <= rows else 0.0
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(QUALITIES, RISKS, st.integers(2, 500), st.data())
 def test_the_risk_is_kept_in_a_table_of_any_size(
     quality: float, risk: float, rows: int, data: Any
@@ -44,7 +44,7 @@ def test_the_risk_is_kept_in_a_table_of_any_size(
         assert all(broken(c, n, quality, size) <= risk + 1e-9 for size in range(n, rows + 1))
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(QUALITIES, RISKS, st.integers(20, 500), st.data())
 def test_no_more_slips_could_be_let_pass(quality: float, risk: float, rows: int, data: Any) -> None:
     n = data.draw(st.integers(1, rows - 1))

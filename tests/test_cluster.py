@@ -78,7 +78,7 @@ def test_the_number_of_clusters_is_found(open_session: Open) -> None:
     rows=st.lists(st.sampled_from(["a", "b", "c", "d d", None, ""]), max_size=12),
     k=st.none() | st.integers(2, 9),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_vectors_are_grouped(rows: list[str | None], k: int | None) -> None:
     np = pytest.importorskip("numpy")
     known = {text: i for i, text in enumerate(dict.fromkeys(t for t in rows if t))}

@@ -46,7 +46,6 @@ def test_rows_come_out_in_order_through_several_stages(open_session: Open) -> No
 
 @settings(
     max_examples=15,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -70,7 +70,7 @@ def test_inner_left_semi_and_anti(open_session: Open) -> None:
     st.lists(st.sampled_from(["c1", "d1", "c2", "d2", ""]), max_size=6),
     st.sampled_from(["auto", 1, 2]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_any_tables(lefts: list[Any], rights: list[Any], per_call: Any) -> None:
     """Equal, null and blank rows: the pairs are those that the statement holds for, each asked
     about once."""

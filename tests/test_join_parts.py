@@ -27,7 +27,7 @@ def table(rows: int, columns: int, seed: int) -> Any:
 
 
 @given(st.integers(0, 9), st.integers(1, 9), st.integers(1, 12), st.integers(1, 40), st.integers())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_blockwise_is_brute_force(n: int, m: int, k: int, cells: int, seed: int) -> None:
     """Whatever the size of blocks, and equal products in the order of their places."""
     a, b = table(n, 3, abs(seed)), table(m, 3, abs(seed) + 1)
@@ -46,7 +46,7 @@ def test_blockwise_is_brute_force(n: int, m: int, k: int, cells: int, seed: int)
 
 
 @given(st.integers(0, 8), st.integers(0, 8), st.integers(1, 9), st.booleans(), st.integers(1, 30))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_pairs_rank_is_the_better_of_both_sides(
     n: int, m: int, depth: int, same: bool, cells: int
 ) -> None:

@@ -236,7 +236,7 @@ def test_retry_after_is_believed() -> None:
     assert run(go()) == pytest.approx(7.5, abs=0.01)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     tpm=st.integers(6_000, 600_000),
     sizes=st.lists(st.tuples(st.integers(1, 900), st.integers(1, 300)), min_size=5, max_size=60),
@@ -261,7 +261,7 @@ def test_reserved_tokens_never_outrun_a_known_rate(tpm: int, sizes: list[tuple[i
     run(go())
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     concurrency=st.integers(1, 20),
     calls=st.lists(st.tuples(st.floats(0, 2), st.booleans()), min_size=1, max_size=80),

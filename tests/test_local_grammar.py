@@ -172,7 +172,7 @@ def without_steps(node: Any) -> Any:
     return [without_steps(v) for v in node] if isinstance(node, list) else node
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_bounded_schema_accepts_small_instances(data: st.DataObject) -> None:
     schema, values = data.draw(schemas())
@@ -181,7 +181,7 @@ def test_a_bounded_schema_accepts_small_instances(data: st.DataObject) -> None:
     assert jsonschema_rs.is_valid(without_steps(bounded), value)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.data())
 def test_a_bounded_schema_accepts_nothing_new_and_nothing_long(data: st.DataObject) -> None:
     schema, _ = data.draw(schemas())

@@ -100,7 +100,6 @@ def built(chosen: list[Step]) -> Frame:
 
 @settings(
     max_examples=120,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(chosen=st.lists(steps(), min_size=1, max_size=9), off=st.sets(st.sampled_from(list(RULES))))
@@ -115,7 +114,6 @@ def test_rules_never_change_results(session: sw.Session, chosen: list[Step], off
 
 @settings(
     max_examples=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(chosen=st.lists(steps(), min_size=1, max_size=9))

@@ -54,7 +54,7 @@ def tickets(n: int, seed: int = 1) -> pl.DataFrame:
     noisy=st.booleans(),
     weak=st.floats(0, 0.3),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_any_answers_give_an_order_and_right_ones_the_right_one(
     n: int, k: int, most: int, seed: int, noisy: bool, weak: float
 ) -> None:

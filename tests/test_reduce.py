@@ -99,7 +99,7 @@ def a_tree(free: bool = False, most: int | None = None) -> tree.Tree:
     window=st.none() | st.integers(700, 4000),
     most=st.none() | st.integers(2, 9),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_each_item_is_read_once_and_in_order(
     sizes: list[int], window: int | None, most: int | None
 ) -> None:
@@ -120,7 +120,7 @@ def test_each_item_is_read_once_and_in_order(
 
 
 @given(sizes=st.lists(st.integers(0, 900), min_size=1, max_size=60), window=st.integers(1000, 4000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_free_items_are_each_read_once_in_no_more_calls(sizes: list[int], window: int) -> None:
     texts = [f"{i} " + "x" * size for i, size in enumerate(sizes)]
     leaves = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import swath as sw
@@ -64,7 +64,6 @@ def test_a_folder_that_takes_no_file_is_an_error_with_a_hint(tmp_path: Path) -> 
         max_leaves=12,
     )
 )
-@settings(deadline=None)
 def test_embedded_data_comes_back_and_never_ends_its_element(value: Any) -> None:
     text = embedded(value)
     assert "<" not in text

@@ -243,7 +243,7 @@ def test_gelu_is_x_times_the_normal_distribution(values: list[float]) -> None:
     np.testing.assert_allclose(gelu(np, x), exact, atol=3e-6)
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(count=st.integers(0, 80), window=st.integers(8, 64))
 def test_of_a_long_text_both_ends_are_read(tiny: str, count: int, window: int) -> None:
     words = [(HARD + EASY)[i % 16] for i in range(count)]

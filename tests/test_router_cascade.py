@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from swath.errors import InputError
@@ -68,7 +68,6 @@ def test_the_expected_best_is_the_mean_over_all_outcomes(
     assert expected_best(np.array([best]), belief)[0] == pytest.approx(mean)
 
 
-@settings(deadline=None)
 @given(problems())
 def test_no_way_of_asking_is_better_than_the_rule(problem: tuple[Floats, Floats, float]) -> None:
     belief, cost, rate = problem
@@ -93,7 +92,6 @@ def test_no_way_of_asking_is_better_than_the_rule(problem: tuple[Floats, Floats,
     assert ruled({}) == pytest.approx(best_of({}), abs=1e-9)
 
 
-@settings(deadline=None)
 @given(problems(), st.lists(st.none() | SHARES, min_size=3, max_size=3))
 def test_supermodels_are_the_best_of_all_sets(
     problem: tuple[Floats, Floats, float], values: list[float | None]

@@ -145,7 +145,7 @@ def test_what_is_plainly_right_or_wrong(prompt: str, right: bool) -> None:
 # -- which prompts are read
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.integers(1, 40), min_size=1, max_size=5), st.integers(1, 120), st.integers(0, 5))
 def test_the_sample_is_of_every_source_alike(sizes: list[int], most: int, seed: int) -> None:
     source = np.repeat(np.arange(len(sizes)), sizes)

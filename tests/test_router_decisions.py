@@ -32,7 +32,7 @@ def test_value_is_the_best_trade_and_models_have_no_place(
     assert [order[i] for i in moved] == chosen.tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(quality_of, st.integers(0, 24))
 def test_a_budget_is_kept_and_well_spent(rows: list[list[int]], extra: int) -> None:
     quality, cost = np.array(rows) / 10, np.array([1.0, 2.0, 5.0])
@@ -135,7 +135,7 @@ def test_routers_that_do_not_help_are_not_believed() -> None:
     assert same.reached["quality_kept"] == 1.0
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 50), st.floats(0.3, 1), st.floats(0.3, 1))
 def test_quality_is_monotone(seed: int, one: float, other: float) -> None:
     data = traffic(np.random.default_rng(seed), 150)

@@ -75,7 +75,7 @@ def by_name(found: list[many.Many]) -> dict[str, many.Many]:
     return {one.router.split(":")[0]: one for one in found}
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10_000), st.integers(2, 5), st.integers(3, 40))
 def test_the_oracle_bounds_all_and_the_zero_router_is_the_hull(seed: int, m: int, n: int) -> None:
     """Also where a model costs another sum on each prompt."""
@@ -312,7 +312,7 @@ def files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(where=st.floats(0, 1, exclude_max=True), flip=st.integers(1, 255))
 def test_a_flipped_byte_gives_the_same_router_or_an_error(
     kind: str, where: float, flip: int, files: dict[str, bytes]
@@ -328,7 +328,7 @@ def test_a_flipped_byte_gives_the_same_router_or_an_error(
 
 
 @pytest.mark.parametrize("kind", PLAIN)
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(part=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file_is_refused(kind: str, part: float, files: dict[str, bytes]) -> None:
     good = files[kind]
@@ -336,7 +336,7 @@ def test_a_truncated_file_is_refused(kind: str, part: float, files: dict[str, by
         of_bytes(good[: int(part * len(good))], "x.router", encode)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.binary(max_size=300))
 def test_a_foreign_file_is_refused(data: bytes) -> None:
     with pytest.raises(ArtifactError):

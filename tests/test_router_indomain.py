@@ -144,7 +144,7 @@ def tried(table: pl.DataFrame, kind: str) -> Learned | None:
     return None
 
 
-@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 @pytest.mark.parametrize("kind", [*CHEAP, "transfer", "ensemble"])
 @given(table=tables(), seed=st.integers(0, 100))
 def test_whatever_the_table_a_router_or_a_clear_refusal(

@@ -37,7 +37,7 @@ def by_the_recipe(scores: np.ndarray, weak: np.ndarray, strong: np.ndarray) -> C
     return Curve(x, y, weak.mean(), strong.mean())
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(grades, st.integers(0, 5))
 def test_curves_follow_the_recipe(rows: list[tuple[float, float, int]], seed: int) -> None:
     # Where an edge falls on a row, numpy's 0.30000000000000004 puts it just above: no such sizes.
@@ -55,7 +55,7 @@ def test_curves_follow_the_recipe(rows: list[tuple[float, float, int]], seed: in
         assert found.cpt(0.5) == pytest.approx(wanted.cpt(0.5))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(grades)
 def test_the_oracle_bounds_every_router(rows: list[tuple[float, float, int]]) -> None:
     weak, strong, scores = (np.array([r[i] for r in rows], float) for i in range(3))

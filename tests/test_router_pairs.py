@@ -103,7 +103,7 @@ def test_a_win_counts_by_its_opponent() -> None:
     ),
     st.randoms(use_true_random=False),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_neither_order_nor_side_changes_a_grade(rows: list[Any], random: Any) -> None:
     names, spelled = "xyz", {"A": "A", "B": "B", "t": "tie"}
     other = {"A": "B", "B": "A", "t": "tie"}

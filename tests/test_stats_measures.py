@@ -34,7 +34,6 @@ def test_cohens_kappa_of_a_textbook_table() -> None:
     assert agreement.raw_agreement(a, b) == pytest.approx(0.7)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(1, 5)), min_size=2, max_size=60))
 def test_kappa_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
     from sklearn.metrics import cohen_kappa_score
@@ -50,7 +49,6 @@ def test_kappa_is_scikit_learns(pairs: list[tuple[int, int]]) -> None:
             assert found == pytest.approx(said, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(PAIRS)
 def test_kappa_does_not_care_who_is_first(pairs: list[tuple[str, str]]) -> None:
     a, b = [p[0] for p in pairs], [p[1] for p in pairs]
@@ -163,7 +161,7 @@ def test_one_cluster_tells_nothing_and_clusters_of_one_are_rows() -> None:
     assert wide.win_rate.low < decide(signs).win_rate.low
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([-1.0, 0.0, 1.0, None]), max_size=60))
 def test_a_decision_is_the_same_from_both_sides(signs: list[float | None]) -> None:
     one = decide(signs, a="x", b="y")
@@ -313,7 +311,7 @@ def test_marked_repeats_share_one_vote() -> None:
     assert rates["x"].n == 2
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.lists(LABELS, min_size=1, max_size=30))
 def test_the_order_of_rows_changes_nothing(labels: list[str]) -> None:
     items, verdicts = pairs_of([(str(i), "AB", label) for i, label in enumerate(labels)])

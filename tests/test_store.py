@@ -42,9 +42,7 @@ embeddings = st.builds(
     model=text,
     usage=usage,
 )
-quick = settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+quick = settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 async def test_an_answer_is_there_at_once_and_for_good(place: Place) -> None:

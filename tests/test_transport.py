@@ -264,7 +264,7 @@ async def test_a_cancelled_exchange_closes_its_connection() -> None:
         assert await asyncio.wait_for(gone, 2) == b""
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(cuts=st.lists(st.integers(1, len(PLAIN) - 1), max_size=6, unique=True))
 def test_a_reply_may_arrive_in_pieces_of_any_size(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(PLAIN)]

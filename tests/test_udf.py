@@ -38,7 +38,7 @@ def test_rows_keep_their_order_and_their_answers() -> None:
 
 
 @given(st.lists(st.one_of(st.none(), st.text(max_size=3)), max_size=30), st.integers(1, 5))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_no_more_at_once_than_was_said(texts: list[str | None], most: int) -> None:
     running = highest = 0
 
