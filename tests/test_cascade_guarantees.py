@@ -50,7 +50,8 @@ def test_no_more_slips_could_be_let_pass(quality: float, risk: float, rows: int,
     n = data.draw(st.integers(1, rows - 1))
     c = tolerance(n, quality, risk, rows)
     if c < n:
-        assert any(broken(c + 1, n, quality, size) > risk for size in range(n, rows + 1))
+        # Just on the risk counts: 6 of 20 is 0.3, or a bit more where it is a product of fractions.
+        assert any(broken(c + 1, n, quality, size) > risk - 1e-9 for size in range(n, rows + 1))
 
 
 def test_an_endless_table_is_binomial() -> None:
