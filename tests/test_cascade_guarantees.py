@@ -50,8 +50,12 @@ def test_no_more_slips_could_be_let_pass(quality: float, risk: float, rows: int,
     n = data.draw(st.integers(1, rows - 1))
     c = tolerance(n, quality, risk, rows)
     if c < n:
-        # Just on the risk counts: 6 of 20 is 0.3, or a bit more where it is a product of fractions.
-        assert any(broken(c + 1, n, quality, size) > risk - 1e-9 for size in range(n, rows + 1))
+        assert any(broken(c + 1, n, quality, size) > risk for size in range(n, rows + 1))
+
+
+def test_a_chance_that_is_just_the_risk_is_borne() -> None:
+    # 19 of 20 drawn: the row left out is one of 6 slips at a chance of 0.3.
+    assert tolerance(19, 0.97, 0.3, 20) == 5
 
 
 def test_an_endless_table_is_binomial() -> None:

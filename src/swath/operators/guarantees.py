@@ -35,6 +35,7 @@ from typing import Literal
 
 Target = Literal["agreement", "precision", "recall", "both"]
 NEVER = math.inf
+ROUNDED = 1 + 1e-10  # a chance that is just the risk may come out a hair above it
 TEETH = 4
 ENDLESS = 10**7  # rows from which a table's size no longer matters
 
@@ -119,7 +120,7 @@ def tolerance(n: int, quality: float, risk: float, rows: int) -> int:
     """Slips that a sample of `n` rows may show, of a set of at most `rows`; -1: too small for any.
 
     It holds for every size of the set from `n` to `rows`, as what it leaves out is not known."""
-    return _largest(lambda c: _broken(c, n, quality, rows) <= risk, n)
+    return _largest(lambda c: _broken(c, n, quality, rows) <= risk * ROUNDED, n)
 
 
 @lru_cache(maxsize=4096)
@@ -135,7 +136,9 @@ def least(quality: float, risk: float, rows: int) -> int:
     low, high = 0, min(math.ceil(math.log(risk) / math.log(quality)), rows)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if _broken(0, middle, quality, rows) <= risk else (middle, high)
+        low, high = (
+            (low, middle) if _broken(0, middle, quality, rows) <= risk * ROUNDED else (middle, high)
+        )
     return high
 
 
